@@ -1,0 +1,49 @@
+"""The checks of this repository: lint, test, e2e; and lock, which renews the requirements."""
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "test"]
+
+DEV = ("--require-hashes", "-r", "requirements-dev.txt")
+SERVER = ("--require-hashes", "-r", "mlflow/requirements.txt")
+SHELL = (".ci/run", "mlflow/entrypoint.sh")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff, mypy, and the linters of Dockerfile and shell."""
+    session.install(*DEV)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("hadolint", "mlflow/Dockerfile")
+    session.run("shellcheck", *SHELL)
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """Everything that needs no network and no Docker; seconds."""
+    session.install(*DEV)
+    session.run("pytest", "--ignore=tests/e2e", "--timeout=60", *session.posargs)
+
+
+@nox.session(default=False)
+def e2e(session: nox.Session) -> None:
+    """The promises of this repository, kept by real parts: Docker, or a Debian to put it on."""
+    session.install(*DEV)
+    session.install(*SERVER)
+    session.run("pytest", "tests/e2e", "--timeout=900", "--durations=15", *session.posargs)
+
+
+@nox.session(default=False)
+def lock(session: nox.Session) -> None:
+    """Compile the requirements anew; `nox -s lock -- --upgrade` takes newer versions."""
+    session.install(*DEV)
+    for name in ("mlflow/requirements", "requirements", "requirements-dev"):
+        session.run(
+            *("uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"),
+            *("--python-version=3.11", "--custom-compile-command=nox -s lock"),
+            *(f"--output-file={name}.txt", f"{name}.in", *session.posargs),
+        )

@@ -1,0 +1,29 @@
+"""How the stack is operated. Read in this order; imports point up this list only.
+
+- Values: `errors`, `values`, `envfile`, `settings`.
+- The outside world: `console` (what a person sees), `hosts` (where commands run), `front_door`
+  (HTTP as a client speaks it).
+- Hosts over SSH: `host_keys` (which hosts are the right ones), `routes` (the way to one),
+  `identities` (who we are), `logins` (in at its door), `channels`, `tunnels` and `terminals` (what
+  runs through a connection), `ssh` (such a host), `paper` (the same for a dry run), `trust` (how a
+  host key becomes a known one).
+- `nginx`, `stack`: settings turned into what NGINX, Compose and MLflow read.
+- `preflight`: checks that change nothing. `states`: what is known of a stack. `containers`: how
+  Docker shows it.
+- Images on their way: `layers` (what `docker save` writes), `archive` (what `docker load` takes),
+  `images` (what a machine has), `transfer` to hosts, `registry` in between.
+- `jobs`: our own jobs beside the server.
+- Engines, which do the work: `environment` and `embedded`, `compose`; `engines` chooses one.
+- `smoke` proves a server. `server` is what the tasks call on this machine.
+- Deploying: `release` (what a host needs to run one state of the stack), `audit` (the record of
+  what was done), `site` (the stack's folder on a host), `supply` (images on the hosts), `lease`
+  (the lock), `switch` (one host's way to a release and back), `probe` (a client that counts),
+  `prune` (what is not needed any more), `rollout` (all hosts together), `fleet` (the hosts a
+  command is for); `builds`, `deploys` and `remote` are what the tasks call.
+- A bare host made ready: `steps` (what one is), `distributions`, `packages`, `daemon`, `plugin`,
+  `upkeep`, `data_device`; `prepare` puts them in order.
+- `checks` says what a check is, `patient` is a host under examination: `checks_host`,
+  `checks_stack`, `checks_s3`, `checks_door`, `checks_local`; `doctor` makes them all.
+
+`migration` stands apart: it runs beside MLflow, as a job of its own, and imports nothing from here.
+"""

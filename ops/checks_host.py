@@ -1,0 +1,243 @@
+"""Checks of a host as a machine: the way in, its clock, Docker, tools, room, the port."""
+
+import re
+import time
+
+from ops import compose, console, host_keys, images, routes, stack, supply
+from ops.checks import Check, Finding, fail, ok, warn
+from ops.errors import OpsError
+from ops.hosts import Host
+from ops.patient import Patient
+from ops.settings import Settings
+from ops.site import LOOK_AT_HOST
+
+__all__ = ["CHECKS", "versions"]
+
+ENGINE = (20, 10)
+COMPOSE = (2, 24)
+INSTALL_ENGINE = "https://docs.docker.com/engine/install/"
+INSTALL_COMPOSE = "https://docs.docker.com/compose/install/linux/"
+
+SKEW_WARN, SKEW_FAIL = 2.0, 60.0
+"""Seconds. AWS refuses a signature that is 15 minutes off; times in logs mislead much earlier."""
+
+PACKAGES = {"tar": "tar", "flock": "util-linux", "bash": "bash", "find": "findutils"}
+"""The programs a deploy runs on the host, with the package that has each, for apt and dnf alike."""
+
+MISSING = 'for name; do command -v "$name" >/dev/null || echo "$name"; done'
+
+GIB = 1024**3
+UNKNOWN_IMAGE = GIB
+WORKER_BYTES = 240 * 10**6
+IDLE_BYTES = 512 * 1024**2
+"""What MySQL and NGINX take before anybody has asked them anything."""
+
+FEW_INODES = 0.05
+UNITS = {"m": 1024**2, "g": GIB}
+LISTENING = "0A"
+
+
+def host_key(patient: Patient) -> Finding:
+    """Say whether the host's key was pinned before the first login."""
+    route = routes.find(patient.given, patient.settings)
+    found = host_keys.known(route.known_as, host_keys.files(patient.settings))
+    known = dict.fromkeys(f"{each.key.kind} {each.key.fingerprint}" for each in found)
+    if not known:
+        return fail(
+            f"{route.host} is not among the known hosts",
+            f"invoke trust --host {patient.given}",
+        )
+    return ok(", ".join(known))
+
+
+def ssh(patient: Patient) -> Finding:
+    """Log in, and measure how long that takes, and a command."""
+    begin = time.monotonic()
+    patient.log_in()
+    login = time.monotonic() - begin
+    trips = []
+    for _ in range(3):
+        begin = time.monotonic()
+        patient.host.check(("true",), LOOK_AT_HOST)
+        trips.append(time.monotonic() - begin)
+    return ok(f"logged in in {login:.1f} s, {min(trips) * 1000:.0f} ms for a command")
+
+
+def clock(patient: Patient) -> Finding:
+    """Compare the host's clock with this machine's, less half of the way there and back."""
+    begin = time.time()
+    out = patient.host.check(("date", "+%s.%N"), LOOK_AT_HOST)
+    there = re.match(r"\d+(\.\d+)?", out)  # some `date` knows no nanoseconds
+    skew = float(there[0] if there else 0) - (begin + time.time()) / 2
+    found = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine"
+    remedy = "set the wrong clock of the two: sudo timedatectl set-ntp true"
+    if abs(skew) > SKEW_FAIL:
+        return fail(found, remedy)
+    return warn(found, remedy) if abs(skew) > SKEW_WARN else ok(found)
+
+
+def access(patient: Patient) -> Finding:
+    """Say whether an engine answers, and answers this user."""
+    host = patient.host
+    user = host.check(("id", "-un"), LOOK_AT_HOST).strip()
+    asked = host.run(("docker", "version", "--format", "{{.Server.Version}}"))
+    if asked.code == 127:
+        return fail("docker is not installed there", f"install Docker Engine: {INSTALL_ENGINE}")
+    if "permission denied" in asked.err.lower():
+        return fail(
+            f"{user} may not use Docker",
+            f"run there: sudo usermod -aG docker {user}; then log in again",
+        )
+    if asked.code != 0:
+        said = asked.err.strip().splitlines() or ["no reason given"]
+        return fail(
+            f"no Docker Engine answers: {said[-1]}",
+            "run there: sudo systemctl enable --now docker",
+        )
+    return ok(f"{user} may use Docker")
+
+
+def docker(patient: Patient) -> Finding:
+    """Compare the host's Docker with what the stack needs."""
+    return versions(patient.host)
+
+
+def versions(host: Host) -> Finding:
+    """Compare the versions of Engine and Compose with those the stack needs."""
+    engine = images.engine(host).version
+    asked = host.run(("docker", "compose", "version", "--short"))
+    number = re.search(r"(\d+)\.(\d+)", asked.out) if asked.code == 0 else None
+    remedy = f"install the package docker-compose-plugin: {INSTALL_COMPOSE}"
+    if number is None:
+        return fail(f"{_dotted(engine)} without Compose v2", remedy)
+    plugin = int(number[1]), int(number[2])
+    found = f"{_dotted(engine)} with Compose {_dotted(plugin)}"
+    if engine < ENGINE:
+        remedy = f"install a newer Docker Engine: {INSTALL_ENGINE}"
+        return fail(f"{found}; Engine {_dotted(ENGINE)} is needed", remedy)
+    if plugin < COMPOSE:
+        return fail(f"{found}; Compose {_dotted(COMPOSE)} is needed", remedy)
+    return ok(found)
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def tools(patient: Patient) -> Finding:
+    """Look for the programs that a deploy runs."""
+    words = ("sh", "-c", MISSING, "tools", *PACKAGES)
+    missing = patient.host.check(words, LOOK_AT_HOST).split()
+    if missing:
+        packages = " ".join(sorted({PACKAGES[name] for name in missing}))
+        return fail(
+            f"missing: {', '.join(missing)}",
+            f"run there: sudo apt-get install {packages} (or: sudo dnf install {packages})",
+        )
+    return ok(", ".join(PACKAGES))
+
+
+def disk(patient: Patient) -> Finding:
+    """Compare the room on Docker's disk with the images a deploy still has to bring."""
+    root = images.engine(patient.host).root
+    free = _df(patient.host, root, "avail")[0]
+    coming, server = _images(patient)
+    found = f"{console.size(free)} free on {root}, {console.size(coming)} of images to come"
+    remedy = "make the disk larger, or see what can go: docker system df"
+    if free < coming + compose.RUNNING_SIZE:
+        return fail(found, remedy)
+    if free < coming + server + GIB:
+        return warn(f"{found}: no room for the release after that", remedy)
+    return ok(found)
+
+
+def _images(patient: Patient) -> tuple[int, int]:
+    """Return the bytes of the images that the host lacks, and those of the server image."""
+    settings = patient.settings
+    names = {supply.image_name(settings): stack.web_image(settings)}
+    names |= {base: base for base in stack.BASES}
+    lacking, sizes = 0, []
+    for there, here in names.items():
+        found = images.image(patient.host, there)
+        sizes.append(found.size if found else _size_here(patient, here))
+        lacking += 0 if found else sizes[-1]
+    return lacking, sizes[0]
+
+
+def _size_here(patient: Patient, name: str) -> int:
+    try:
+        found = images.image(patient.local, name)
+    except OpsError:
+        return UNKNOWN_IMAGE  # no Docker here: another check says so
+    return found.size if found else UNKNOWN_IMAGE
+
+
+def inodes(patient: Patient) -> Finding:
+    """Count the files that still fit on Docker's disk."""
+    root = images.engine(patient.host).root
+    free, total = _df(patient.host, root, "iavail", "itotal")
+    if not total:
+        return ok("this file system does not count them")
+    found = f"{free / total:.0%} free on {root}"
+    remedy = "remove what holds many small files, such as old images: docker system df"
+    if free / total < FEW_INODES / 5:
+        return fail(found, remedy)
+    return warn(found, remedy) if free / total < FEW_INODES else ok(found)
+
+
+def _df(host: Host, folder: str, *columns: str) -> list[int]:
+    """Return what `df` says of the disk a folder is on; 0 for what it does not know."""
+    words = ("df", "--block-size=1", f"--output={','.join(columns)}", folder)
+    last = host.check(words, LOOK_AT_HOST).splitlines()[-1]
+    return [int(word) if word.isdigit() else 0 for word in last.split()]
+
+
+def memory(patient: Patient) -> Finding:
+    """Compare the memory with what the services may take, a second server among them."""
+    text = patient.host.check(("cat", "/proc/meminfo"), LOOK_AT_HOST)
+    found = re.search(r"^MemTotal: +(\d+) kB", text, re.MULTILINE)
+    total = int(found[1]) * 1024 if found else 0
+    wanted, least = _memory_wanted(patient.settings)
+    said = f"{console.size(total)}; the stack may take {console.size(wanted)}"
+    remedy = "take a larger instance, or lower WEB_WORKERS and the memory limits in .env"
+    if total < least:
+        return fail(f"{said} and takes {console.size(least)} at rest", remedy)
+    return warn(said, remedy) if total < wanted else ok(said)
+
+
+def _memory_wanted(settings: Settings) -> tuple[int, int]:
+    """Return the bytes of all limits and, while a deploy lasts, a second server; and at rest."""
+    limits = (settings.web_memory_limit, settings.db_memory_limit, settings.nginx_memory_limit)
+    workers = settings.web_workers * WORKER_BYTES
+    return sum(int(each[:-1]) * UNITS[each[-1]] for each in limits) + workers, workers + IDLE_BYTES
+
+
+def port(patient: Patient) -> Finding:
+    """Say who has the port of the front door."""
+    number = patient.settings.http_port
+    for each in patient.facts.service("nginx"):
+        if each.state == "running" and any(at.endswith(f":{number}") for at in each.listens):
+            return ok(f"{number} is this stack's")
+    # Without IPv6 the second file is not there; the first one still counts.
+    table = patient.host.run(("cat", "/proc/net/tcp", "/proc/net/tcp6")).out
+    rows = [line.split() for line in table.splitlines()]
+    if any(row[3] == LISTENING and int(row[1][-4:], 16) == number for row in rows if row[3:]):
+        return fail(
+            f"something else listens on port {number}",
+            f"set HTTP_PORT in .env to a free port; who has it: sudo ss -ltnp sport = :{number}",
+        )
+    return ok(f"{number} is free")
+
+
+CHECKS: list[Check[Patient]] = [
+    Check("host key", host_key, needs=("settings",)),
+    Check("ssh", ssh, needs=("settings", "host key")),
+    Check("clock", clock, needs=("ssh",)),
+    Check("docker access", access, needs=("ssh",)),
+    Check("docker", docker, needs=("docker access",)),
+    Check("tools", tools, needs=("ssh",)),
+    Check("disk", disk, needs=("docker access",)),
+    Check("inodes", inodes, needs=("docker access",)),
+    Check("memory", memory, needs=("ssh",)),
+    Check("port", port, needs=("docker access",)),
+]

@@ -1,0 +1,299 @@
+"""The compose engine: the full stack in containers on one machine."""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops import console, envfile, front_door, jobs, nginx, preflight, stack
+from ops.containers import Container, age, containers, memory
+from ops.errors import OpsError, refusal
+from ops.hosts import Host, LocalHost, failure
+from ops.settings import Settings
+from ops.states import Service, Status, remember
+
+__all__ = ["down", "logs", "running", "status", "up"]
+
+IMAGES_SIZE = 4 * 1024**3
+"""Disk the three images take, unpacked, with what building them needs."""
+
+RUNNING_SIZE = 256 * 1024**2
+"""Disk below which MySQL is better not started: its redo log alone takes 100 MB."""
+
+START_SECONDS = 300
+SEE_LOGS = "invoke logs"
+UNKNOWN_SERVER = "something that is not MySQL 8.4 or newer"
+
+# Written by the servers themselves: MySQL since 8.4, MySQL up to 8.0 when it was upgraded, MariaDB.
+# https://dev.mysql.com/doc/refman/9.7/en/upgrade-process.html
+READ_VOLUME = """
+cd /volume || exit 1
+[ -n "$(ls -A)" ] || { echo empty; exit 0; }
+for name in mysql_upgrade_history mysql_upgrade_info mariadb_upgrade_info; do
+    if [ -f "$name" ]; then exec cat "$name"; fi
+done
+"""
+
+
+def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
+    """Bring the stack up and wait until it answers; return False when nothing had to change."""
+    with preflight.only_one(settings.data):
+        found = containers(settings, host)
+        if unchanged(settings, host, found):
+            front_door.wait(front_door.local(settings), START_SECONDS, lambda: None)
+            return False
+        check(settings, host, found)
+
+        remember(settings, "compose")
+        settings = settings.with_secrets()
+        write_files(settings)
+        build(settings, host)
+        start_database(settings, host)
+        run_migration(settings, host, found, existing=migrate)
+        with console.progress("starting the server and NGINX") as detail:
+            words = stack.compose(
+                settings, "up", "--detach", "--wait", f"--wait-timeout={START_SECONDS}"
+            )
+            done = host.follow(words, detail)
+            if done.code != 0:
+                raise start_failure(settings, host, words, done.err)
+            front_door.wait(front_door.local(settings), START_SECONDS, lambda: None)
+        forget_secrets(settings, host)
+    return True
+
+
+def unchanged(settings: Settings, host: LocalHost, found: list[Container]) -> bool:
+    """Say whether the stack runs, healthy, exactly as these settings describe it."""
+    if settings.missing_secrets() or not all(container.good for container in found):
+        return False
+    if {container.service for container in found} != set(stack.SERVICES):
+        return False
+    for file, text in rendered(settings).items():
+        if not file.exists() or file.read_text("utf-8") != text:
+            return False
+    wanted = host.run(stack.compose(settings, "config", "--hash", "*")).out.splitlines()
+    return set(wanted) == {f"{container.service} {container.config_hash}" for container in found}
+
+
+def check(settings: Settings, host: LocalHost, found: list[Container]) -> None:
+    """Refuse what would fail half-way: nothing has been touched when this returns."""
+    wanted = f"{settings.bind_address}:{settings.http_port}"
+    if not any(wanted in c.listens and c.state == "running" for c in found):
+        preflight.port_free(settings.bind_address, settings.http_port)
+    have_image = host.run(("docker", "image", "inspect", stack.web_image(settings))).code == 0
+    root = host.check(
+        ("docker", "info", "--format", "{{.DockerRootDir}}"), "look at the Docker Engine"
+    )
+    needed = RUNNING_SIZE if have_image else IMAGES_SIZE
+    preflight.disk_space(Path(root.strip()), needed, "the stack")
+    volume = f"{settings.stack_name}_db"
+    if host.run(("docker", "volume", "inspect", volume)).code != 0:
+        if settings.missing_secrets():
+            preflight.env_file(settings.root)
+        return
+    if settings.missing_secrets():
+        raise refusal(
+            f"the volume {volume} is there, but .env lacks {', '.join(settings.missing_secrets())}",
+            "put back the .env this volume was made with",
+        )
+    if not any(c.service == "db" and c.state == "running" for c in found):
+        check_volume(volume, host)
+
+
+def check_volume(volume: str, host: LocalHost) -> None:
+    """Refuse a database volume that this MySQL cannot take, or would change for ever."""
+    words = (
+        *("docker", "run", "--rm", "--network=none", "--entrypoint=sh"),
+        *(f"--volume={volume}:/volume:ro", f"mysql:{stack.MYSQL_SERIES}", "-c", READ_VOLUME),
+    )
+    # It may have to fetch the image first.
+    out = host.check(words, "look at the volume; nothing was changed", deadline=1800).strip()
+    if out == "empty":
+        return
+    series = volume_series(out)
+    if series != stack.MYSQL_SERIES:
+        raise refusal(
+            f"the volume {volume} was made by {series or UNKNOWN_SERVER}, "
+            f"this stack runs MySQL {stack.MYSQL_SERIES}",
+            "dump it with the server that made it and load the dump into a new volume "
+            "(docs/runbook.md, 'foreign volume'), or set STACK_NAME in .env for a stack of its own",
+        )
+
+
+def volume_series(text: str) -> str:
+    """Return the release series of the server that used a data folder last; "" if unknown."""
+    try:
+        version = str(json.loads(text)["upgrade_history"][-1]["version"])
+    except (ValueError, LookupError, TypeError):
+        version = text.strip()
+    if "MariaDB" in version:
+        return f"MariaDB {version.partition('-')[0]}"
+    found = re.match(r"(\d+\.\d+)\.\d+", version)
+    return found[1] if found else ""
+
+
+def rendered(settings: Settings) -> dict[Path, str]:
+    """Return every file Compose reads besides the repository's, with its content."""
+    folder = stack.folder(settings)
+    variables = stack.compose_env(settings) | stack.local_env(settings)
+    files = {folder / "compose.env": stack.render_env(variables)}
+    for name, text in stack.secret_files(settings).items():
+        files[folder / "secrets" / name] = text
+    site = folder / "releases" / nginx.LIVE / "nginx"
+    configuration = nginx.files(settings.root, stack.host_names(settings))
+    for name, text in (configuration | nginx.identity("web")).items():
+        files[site / name] = text
+    return files
+
+
+def write_files(settings: Settings) -> None:
+    """Write what differs from what is there; a secret that changed lies beside the old one.
+
+    The folder is this user's alone (0700). The files in it are readable to all (0444), because the
+    processes in the containers have other user numbers and Compose mounts the files as they are.
+    """
+    folder, wanted = stack.folder(settings), rendered(settings)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for file, text in wanted.items():
+        if not file.exists() or file.read_text("utf-8") != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            envfile.write_private(file, text, 0o444)
+    for file in (folder / "releases").rglob("*"):  # NGINX reads whatever lies in conf.d
+        if file.is_file() and file not in wanted:
+            file.unlink()
+
+
+def forget_secrets(settings: Settings, host: LocalHost) -> None:
+    """Remove secret files of earlier settings, but for those a container would miss at its start.
+
+    The database keeps the ones it was made with: Compose does not replace a container for a file.
+    """
+    wanted = {str(file) for file in rendered(settings)}
+    for container in containers(settings, host):
+        wanted.update(container.mounts)
+    for file in (stack.folder(settings) / "secrets").iterdir():
+        if str(file) not in wanted:
+            file.unlink()
+
+
+def build(settings: Settings, host: LocalHost) -> None:
+    """Build the server image, unless one of the same content is there."""
+    image = stack.web_image(settings)
+    if host.run(("docker", "image", "inspect", image)).code == 0:
+        return
+    words = stack.build(settings, image)
+    with console.progress(f"building {image} (once)") as detail:
+        done = host.follow(words, detail, {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"})
+    if done.code != 0:
+        raise failure(
+            words,
+            done.code,
+            done.err,
+            "behind a proxy or a private CA, set BUILD_PIP_CONFIG_FILE and BUILD_CA_FILE in .env",
+        )
+
+
+def start_database(settings: Settings, host: LocalHost) -> None:
+    """Start MySQL and wait until it takes connections."""
+    with console.progress("starting the database") as detail:
+        words = stack.compose(
+            settings, "up", "--detach", "--wait", f"--wait-timeout={START_SECONDS}", "db"
+        )
+        done = host.follow(words, detail)
+    if done.code != 0:
+        raise start_failure(settings, host, words, done.err)
+
+
+def run_migration(
+    settings: Settings, host: LocalHost, found: list[Container], *, existing: bool
+) -> None:
+    """Run the migration job; where it refuses, leave the stack as it was found."""
+    job = ("python", "-I", "/opt/migration.py", "--existing") if existing else ()
+    try:
+        jobs.migrate(host, stack.compose(settings, "run", "--rm", "--no-TTY", "migrate", *job))
+    except OpsError:
+        if not any(c.service == "db" and c.state == "running" for c in found):
+            undo = ("stop", "db") if found else ("down",)
+            host.run(stack.compose(settings, *undo), deadline=600)
+        raise
+
+
+def start_failure(
+    settings: Settings, host: LocalHost, words: tuple[str, ...], output: str
+) -> OpsError:
+    """Return the error for a stack that did not come up, with what the guilty service said."""
+    bad = [c for c in containers(settings, host) if not c.good and c.service != "migrate"]
+    said = [output]
+    for container in bad[:1]:
+        log = host.run(("docker", "logs", "--tail", "6", container.identity))
+        said.append(f"{container.service} is {container.state} {container.health}:")
+        said.append(log.out + log.err)
+    return failure(words, 1, "\n".join(said), SEE_LOGS)
+
+
+def down(settings: Settings, host: LocalHost) -> bool:
+    """Stop and remove the containers and networks; data stays. False when there were none."""
+    with preflight.only_one(settings.data):
+        if not containers(settings, host):
+            return False
+        words = stack.compose(settings, "down")
+        with console.progress("stopping the stack") as detail:
+            done = host.follow(words, detail)
+        if done.code != 0:
+            raise failure(words, done.code, done.err, SEE_LOGS)
+    return True
+
+
+def running(settings: Settings, host: LocalHost) -> bool:
+    """Say whether any container of the stack runs."""
+    return any(container.state == "running" for container in containers(settings, host))
+
+
+def status(settings: Settings, host: LocalHost) -> Status:
+    """Return the state of the stack on this machine."""
+    found = services(settings, host, stack.SERVICES)
+    healthy = all(service.healthy for service in found) and _answers(settings)
+    return Status("compose", settings.url, healthy, found)
+
+
+def services(settings: Settings, host: Host, names: Sequence[str]) -> tuple[Service, ...]:
+    """Return the state of each of these services."""
+    found = containers(settings, host)
+    used = memory(host, [c for c in found if c.state == "running"])
+    states = []
+    for name in names:
+        container = next((c for c in found if c.service == name), None)
+        if container is None:
+            states.append(Service(name, "absent", healthy=False))
+            continue
+        up_now = container.state == "running"
+        states.append(
+            Service(
+                name,
+                f"{container.state} {container.health}".strip(),
+                healthy=container.good,
+                uptime_seconds=age(container.started_at) if up_now else None,
+                memory_bytes=used.get(container.identity),
+            )
+        )
+    return tuple(states)
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        front_door.local(settings).answers()
+    except front_door.RequestError:
+        return False
+    return True
+
+
+def logs(settings: Settings, host: LocalHost, *, service: str, follow: bool) -> None:
+    """Show the services' logs; with `follow`, until Ctrl-C."""
+    if service and service not in stack.SERVICES:
+        raise refusal(f"there is no service {service!r}", f"use one of {', '.join(stack.SERVICES)}")
+    if not containers(settings, host):
+        raise refusal("the stack is not running", "start it: invoke up")
+    colours = [] if sys.stdout.isatty() else ["--no-color"]
+    words = ("logs", "--tail=500", *colours, *(["--follow"] if follow else []))
+    host.replace(stack.compose(settings, *words, *([service] if service else [])))

@@ -1,0 +1,178 @@
+"""Deploy and roll back, from the settings and files of this machine to the hosts."""
+
+import getpass
+import socket
+from dataclasses import replace
+
+from ops import builds, console, fleet, release, rollout, stack, supply
+from ops.errors import refusal
+from ops.hosts import LocalHost
+from ops.preflight import env_file
+from ops.release import Release
+from ops.rollout import Move
+from ops.settings import Settings
+from ops.site import Facts, Site
+
+__all__ = ["deploy", "rollback"]
+
+HEAD = ("python", "-I", "/opt/migration.py", "--head")
+
+
+def deploy(hosts: str, *, migrate: bool) -> None:
+    """Bring hosts to the settings and files of this machine."""
+    settings, local = Settings.load(), LocalHost()
+    with fleet.reach(settings, hosts) as found:
+        facts = [site.facts() for site in found]
+        check_secrets(settings, facts)
+        settings = settings.with_secrets()
+        move = planned(settings, local, facts, migrate=migrate)
+        if all(unchanged(move.release, each) for each in facts):
+            console.say("nothing changed; nothing was touched")
+            console.result(settings.url)
+            return
+        show_plan(move.release, facts)
+        check_schema(move, facts)
+        finish(settings, [Site(site.host, settings) for site in found], move)
+
+
+def planned(settings: Settings, local: LocalHost, facts: list[Facts], *, migrate: bool) -> Move:
+    """Return the move that brings every host to these settings and files."""
+    image = builds.built(settings, local)
+    form = ("docker", "image", "inspect", "--format", "{{.Id}}", image)
+    identity = local.check(form, "look at the Docker Engine").strip()
+    name = supply.image_name(settings)
+    files, variables = release.contents(settings, name)
+    secrets = stack.secret_files(settings)
+    number = release.new_id()
+    new = Release(
+        id=number,
+        origin=number,
+        made_by=f"{getpass.getuser()}@{socket.gethostname()}",
+        commit=commit(settings, local),
+        what="deploy",
+        image=name,
+        image_id=identity,
+        schema=schema(local, image, identity, facts),
+        variables=variables,
+        files={path: stack.digest({path: text}) for path, text in files.items()},
+        secrets=sorted(secrets),
+    )
+    return Move(release=new, files=files, secrets=secrets, migrate=migrate)
+
+
+def schema(local: LocalHost, image: str, identity: str, facts: list[Facts]) -> str:
+    """Return the schema revision an image needs: known of a live one, else the image says it."""
+    for each in facts:
+        if each.live is not None and each.live.image_id == identity:
+            return each.live.schema
+    words = ("docker", "run", "--rm", "--network=none", f"--entrypoint={HEAD[0]}", image, *HEAD[1:])
+    return local.check(words, "look at the image").strip()
+
+
+def commit(settings: Settings, local: LocalHost) -> str:
+    """Return the commit of the working tree, marked when there is more in it; "" without git."""
+    words = ("git", "-C", str(settings.root), "describe", "--always", "--dirty", "--abbrev=12")
+    return local.run(words).out.strip()
+
+
+def check_secrets(settings: Settings, facts: list[Facts]) -> None:
+    """Refuse to make new secrets for a database that was made with others."""
+    missing = settings.missing_secrets()
+    if missing and any(each.live is not None for each in facts):
+        raise refusal(
+            f"the host has a stack already, but .env lacks {', '.join(missing)}",
+            "put back the .env this stack was deployed with",
+        )
+    if missing:
+        env_file(settings.root)
+
+
+def check_schema(move: Move, facts: list[Facts]) -> None:
+    """Refuse to change the schema of a database that holds data, unless that is wanted."""
+    for each in facts:
+        if each.live is not None and each.live.schema != move.release.schema and not move.migrate:
+            raise refusal(
+                f"this release needs schema {move.release.schema}, the database is at "
+                f"{each.live.schema}",
+                "back the database up, then: invoke deploy --migrate",
+            )
+
+
+def unchanged(new: Release, facts: Facts) -> bool:
+    """Say whether a host runs this content already, all of it well."""
+    return facts.live is not None and new.same_content(facts.live) and facts.healthy
+
+
+def show_plan(new: Release, facts: list[Facts]) -> None:
+    """Say what is about to change."""
+    lines = [line for each in facts for line in release.differences(new, each.live)]
+    console.say(f"release {new.id} ({new.commit or 'no git'}):")
+    for line in dict.fromkeys(lines or ["nothing in it changed; a service is not well"]):
+        console.say(f"  {line}")
+
+
+def finish(settings: Settings, found: list[Site], move: Move) -> None:
+    """Carry a move out and say what it cost."""
+    moved = rollout.carry_out(settings, found, move)
+    if not moved.drained:
+        console.say(f"note: requests were cut off after DRAIN_SECONDS={settings.drain_seconds}")
+    for line in moved.failures[:10]:
+        console.say(f"failed request {line}")
+    console.say(
+        f"release {move.release.id} is live; "
+        f"{moved.requests} requests during the switch, {len(moved.failures)} failed"
+    )
+    console.result(settings.url)
+
+
+def rollback(hosts: str, to: str) -> None:
+    """Bring hosts back to an earlier release: its image, configuration and secrets."""
+    settings = Settings.load()
+    with fleet.reach(settings, hosts) as found:
+        facts = [site.facts() for site in found]
+        chosen = [target(site, each, to) for site, each in zip(found, facts, strict=True)]
+        if len({each.origin for each in chosen}) > 1:
+            raise refusal("the hosts have no release in common", "name one that all have: --to")
+        old = chosen[0]
+        name = release.new_id()
+        new = replace(
+            old,
+            id=name,
+            made_by=f"{getpass.getuser()}@{socket.gethostname()}",
+            what=f"rollback to {old.id}",
+            commit=old.commit,
+        )
+        files = found[0].read(old.id, old.files)
+        read = {path: stack.digest({path: text}) for path, text in files.items()}
+        changed = [path for path in read if read[path] != old.files[path]]
+        if changed:
+            raise refusal(
+                f"release {old.id} was changed on the host: {changed[0]}",
+                "take another one: invoke releases",
+            )
+        show_plan(new, facts)
+        finish(settings, found, Move(release=new, files=files, secrets={}))
+
+
+def target(site: Site, facts: Facts, to: str) -> Release:
+    """Return the release to go back to on a host, or refuse with the reason."""
+    if facts.live is None:
+        raise refusal(f"{site.host.name} has no live release", "deploy one: invoke deploy")
+    if to and to not in facts.releases:
+        raise refusal(f"{site.host.name} has no release {to!r}", "see which: invoke releases")
+    earlier = [
+        each
+        for each in facts.releases.values()
+        if facts.outcomes.get(each.id) == "ok"
+        and each.id < facts.live.origin
+        and each.origin == each.id
+    ]
+    if not to and not earlier:
+        raise refusal(f"{site.host.name} has no earlier good release", "see: invoke releases")
+    old = facts.releases[to] if to else max(earlier, key=lambda each: each.id)
+    if old.schema != facts.live.schema:
+        raise refusal(
+            f"release {old.id} needs schema {old.schema}, the database is at {facts.live.schema}",
+            "restore the backup made before the migration instead",
+        )
+    return old

@@ -1,0 +1,109 @@
+"""What images a machine has, and what its engine takes."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ops import layers
+from ops.errors import OpsError
+from ops.hosts import Host, failure
+
+__all__ = ["Engine", "Image", "engine", "image", "present"]
+
+LOOK = "look at the Docker Engine there: docker info"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+STARTED_WITH = ("Entrypoint", "Cmd", "Env", "User", "WorkingDir", "Labels", "Healthcheck")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A Docker Engine as far as it matters for what it can be sent."""
+
+    version: tuple[int, int]
+    containerd: bool
+    root: str
+    architecture: str
+
+    @property
+    def packing(self) -> str:
+        """Return the best packing that `docker load` takes.
+
+        zstd since 23.0 (moby/moby#41759); measured: 26.1.5 and 28.5.2 take it, 20.10.24 says
+        "invalid tar header". The containerd store took no packing at all before 25.0
+        (moby/moby#46605).
+        """
+        if self.containerd and self.version < (25, 0):
+            return "plain"
+        return "zstd" if self.version >= (23, 0) else "gzip"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of an engine. The id is the configuration's digest or, with containerd, another."""
+
+    identity: str
+    layers: tuple[str, ...]
+    size: int
+    architecture: str
+    facts: str
+    """All that is the same for one image on any engine, also where the ids differ."""
+
+
+def engine(host: Host) -> Engine:
+    """Ask a machine for its engine; one command, for each costs a round trip."""
+    form = "[{{json .ServerVersion}},{{json .DriverStatus}},{{json .DockerRootDir}}"
+    out = host.check(("docker", "info", "--format", form + ",{{json .Architecture}}]"), LOOK)
+    try:
+        version, status, root, machine = json.loads(out)
+        major, minor = (int(part) for part in version.split(".")[:2])
+    except (ValueError, AttributeError):
+        raise OpsError(f"docker info did not tell of its engine: {out.strip()!r}", LOOK) from None
+    containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (status or [])
+    return Engine((major, minor), containerd, root, ARCHITECTURES.get(machine, machine))
+
+
+def image(host: Host, name: str) -> Image | None:
+    """Return the image of this name or id, if the machine has it."""
+    words = ("docker", "image", "inspect", "--format", "{{json .}}", name)
+    done = host.run(words)
+    if done.code == 1 and "no such image" in done.err.lower():
+        return None
+    if done.code != 0:
+        raise failure(words, done.code, done.err, LOOK)
+    found: dict[str, Any] = json.loads(done.out)
+    config = found.get("Config") or {}
+    facts = [found["RootFS"].get("Layers"), found["Created"], found["Architecture"], found["Os"]]
+    facts += [config.get(key) or None for key in STARTED_WITH]
+    return Image(
+        found["Id"],
+        tuple(found["RootFS"].get("Layers") or ()),
+        found["Size"],
+        found["Architecture"],
+        json.dumps(facts, sort_keys=True),
+    )
+
+
+def present(host: Host, name: str, *, containerd: bool) -> frozenset[str]:
+    """Return the chain ids of the layers that an image of this name need not bring along.
+
+    With Docker's own store (overlay2) these are the layers of every image, untagged ones too. The
+    containerd store has a pulled or built layer packed, under another digest: an image loaded on
+    top runs, but is incomplete, and a later `docker save` there wrote 6,656 bytes without an error
+    (28.5.2). Only images of the same repository count there, because those came by `docker load`:
+    the first transfer brings the base along once.
+    """
+    listed = host.check(("docker", "image", "ls", "--all", "--quiet", "--no-trunc"), LOOK)
+    identities = sorted(set(listed.split()))
+    if not identities:
+        return frozenset()
+    form = '{"layers":{{json .RootFS.Layers}},"tags":{{json .RepoTags}}}'
+    # An image that went away meanwhile is an error among the answers; the others still count.
+    done = host.run(("docker", "image", "inspect", "--format", form, *identities))
+    repository = name.rpartition(":")[0]
+    chains: set[str] = set()
+    for line in filter(None, done.out.splitlines()):
+        found = json.loads(line)
+        own = any(tag.rpartition(":")[0] == repository for tag in found["tags"] or ())
+        if own or not containerd:
+            chains.update(layers.chain_ids(found["layers"] or ()))
+    return frozenset(chains)

@@ -1,0 +1,278 @@
+"""The migration job: brings the database to the schema of the installed MLflow, or says why not.
+
+Runs beside MLflow, in the server image or the embedded environment, never inside the server, and
+imports nothing but SQLAlchemy and Alembic, which MLflow brings. MySQL cannot undo a schema change,
+so a killed migration leaves a half-made schema on which every later try fails ("table already
+exists", https://github.com/mlflow/mlflow/issues/23721). A row in a journal table marks the
+time in between: it is written before the first change and removed after the last.
+
+Exit codes: 0 the schema is current; 1 tried and failed; 2 refused, nothing touched.
+"""
+
+import argparse
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.exc import OperationalError
+
+# The name begins with "alembic_" because MLflow takes a database for empty when every table's name
+# does (mlflow/store/db/utils.py, _is_empty_database).
+JOURNAL = sa.Table(
+    "alembic_migration_journal",
+    sa.MetaData(),
+    sa.Column("from_revision", sa.String(64), nullable=False),
+    sa.Column("to_revision", sa.String(64), nullable=False),
+    sa.Column("started_at", sa.String(20), nullable=False),
+)
+BOOKKEEPING = {"alembic_version", JOURNAL.name}
+
+# "exists already" for a table, column, key, foreign key: what a half-made schema answers.
+# https://dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html
+HALF_MADE = re.compile(r"\((1050|1060|1061|1826), |already exists|duplicate column name")
+
+CONNECT_SECONDS = 60
+LOCK_SECONDS = 120
+ACCESS_DENIED = 1045
+
+
+class JobError(Exception):
+    """Why the job stopped: cause, remedy and exit code."""
+
+    def __init__(self, cause: str, remedy: str, code: int) -> None:
+        super().__init__(cause)
+        self.cause, self.remedy, self.code = cause, remedy, code
+
+
+def main() -> int:
+    """Run the job on the database in MLFLOW_BACKEND_STORE_URI."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--existing",
+        action="store_true",
+        help="also migrate a database that already holds data of an older MLflow",
+    )
+    parser.add_argument("--head", action="store_true", help="print the revision needed, and end")
+    options = parser.parse_args()
+    if options.head:
+        print(head_revision())
+        return 0
+    uri = os.environ["MLFLOW_BACKEND_STORE_URI"]
+    try:
+        engine = sa.create_engine(uri)
+        with connect(engine) as connection, exclusive(connection):
+            migrate(engine, uri, existing=options.existing)
+    except JobError as error:
+        say(f"error: {error.cause}\n  try: {error.remedy}")
+        return error.code
+    return 0
+
+
+def migrate(engine: sa.Engine, uri: str, *, existing: bool) -> None:
+    """Look at the database, then do what it needs; checks end where the journal is opened."""
+    head, current = head_revision(), revision(engine)
+    begun = journal(engine)
+    if current == head:
+        if begun is not None:
+            close_journal(engine)
+        say(f"schema is current: {head}")
+        return
+    if begun is not None:
+        start = undo_first_migration(engine, begun)
+        say(
+            f"note: an interrupted first migration of {start} was undone: the database held no data"
+        )
+        current = None
+    elif current is None and foreign_tables(engine):
+        raise half_made("holds tables but names no schema revision")
+    elif current is not None:
+        check_older(current, head, existing=existing)
+    open_journal(engine, current or "", head)
+    say(f"migrating from {current or 'an empty database'} to {head}")
+    upgrade(uri)
+    close_journal(engine)
+    say(f"schema is current: {head}")
+
+
+def check_older(current: str, head: str, *, existing: bool) -> None:
+    """Refuse a database of a newer MLflow always, of an older one unless that is wanted."""
+    try:
+        scripts().get_revision(current)
+    except CommandError:
+        raise JobError(
+            f"the database is at revision {current}, which this MLflow does not know: "
+            "a newer MLflow has migrated it",
+            "check out the release of this repository that ran before",
+            2,
+        ) from None
+    if not existing:
+        raise JobError(
+            f"the database is at revision {current} of an older MLflow; this one needs {head}",
+            "back the database up, then run: invoke up --migrate",
+            2,
+        )
+
+
+def undo_first_migration(engine: sa.Engine, begun: sa.Row[tuple[str, str, str]]) -> str:
+    """Drop what an interrupted first migration made; return when it began.
+
+    Only a migration that began on an empty database is undone, and only while it holds no run: the
+    server starts after the job, so nothing can be lost.
+    """
+    if begun.from_revision or holds_runs(engine):
+        raise half_made(
+            f"was being migrated from {begun.from_revision or 'empty'} to {begun.to_revision} "
+            f"since {begun.started_at} and that was interrupted"
+        )
+    made = sa.MetaData()
+    made.reflect(engine, only=lambda name, _: name != JOURNAL.name)
+    made.drop_all(engine)
+    return str(begun.started_at)
+
+
+def half_made(what: str) -> JobError:
+    """Return the error for a schema between two revisions."""
+    return JobError(
+        f"the database is half-migrated: it {what}",
+        "restore the copy made before it (docs/runbook.md, 'half-migrated')",
+        2,
+    )
+
+
+def upgrade(uri: str) -> None:
+    """Run MLflow's own migration; on failure say whether the schema was half-made before."""
+    command = [sys.executable, "-I", "-m", "mlflow", "db", "upgrade", uri]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            sys.stderr.write(line)
+            lines.append(line.strip())
+    if process.returncode == 0:
+        return
+    last = next((line for line in reversed(lines) if line), f"exit code {process.returncode}")
+    found = next((line for line in lines if HALF_MADE.search(line)), None)
+    if found:
+        raise half_made(f"already holds parts of a later revision: {found}")
+    raise JobError(f"the migration failed: {last}", "read the lines above; nothing was retried", 1)
+
+
+def scripts() -> ScriptDirectory:
+    """Return MLflow's migrations, without importing MLflow."""
+    spec = importlib.util.find_spec("mlflow")
+    assert spec is not None
+    assert spec.origin is not None
+    return ScriptDirectory(str(Path(spec.origin).parent / "store" / "db_migrations"))
+
+
+def head_revision() -> str:
+    """Return the schema revision the installed MLflow needs."""
+    head = scripts().get_current_head()
+    assert head is not None
+    return head
+
+
+def revision(engine: sa.Engine) -> str | None:
+    """Return the schema revision of the database; None where there is none."""
+    if "alembic_version" not in sa.inspect(engine).get_table_names():
+        return None
+    with engine.connect() as connection:
+        found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def foreign_tables(engine: sa.Engine) -> set[str]:
+    """Return the tables that are not the migrations' own bookkeeping."""
+    return set(sa.inspect(engine).get_table_names()) - BOOKKEEPING
+
+
+def holds_runs(engine: sa.Engine) -> bool:
+    """Say whether any run was ever logged to the database."""
+    if "runs" not in foreign_tables(engine):
+        return False
+    with engine.connect() as connection:
+        return connection.scalar(sa.text("SELECT 1 FROM runs LIMIT 1")) is not None
+
+
+def journal(engine: sa.Engine) -> "sa.Row[tuple[str, str, str]] | None":
+    """Return the migration that was begun and not finished, if there is one."""
+    if JOURNAL.name not in sa.inspect(engine).get_table_names():
+        return None
+    with engine.connect() as connection:
+        return connection.execute(sa.select(JOURNAL)).first()
+
+
+def open_journal(engine: sa.Engine, start: str, head: str) -> None:
+    """Mark the beginning of a migration; an entry left by an undone one is replaced."""
+    JOURNAL.create(engine, checkfirst=True)
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    with engine.begin() as connection:
+        connection.execute(JOURNAL.delete())
+        connection.execute(
+            JOURNAL.insert().values(from_revision=start, to_revision=head, started_at=now)
+        )
+
+
+def close_journal(engine: sa.Engine) -> None:
+    """Mark the end of a migration."""
+    JOURNAL.drop(engine)
+
+
+@contextmanager
+def connect(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Connect, waiting up to CONNECT_SECONDS for a database that is just starting."""
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while True:
+        try:
+            connection = engine.connect()
+            break
+        except OperationalError as error:
+            number = getattr(error.orig, "args", (None,))[0]
+            if number == ACCESS_DENIED:
+                raise JobError(
+                    "the database refuses the password in .env: its volume was made with another",
+                    "put the MYSQL_PASSWORD of that time back into .env",
+                    2,
+                ) from None
+            if time.monotonic() > deadline:
+                raise JobError(
+                    f"cannot reach the database: {error.orig}",
+                    "see what the database says: invoke logs --service db",
+                    1,
+                ) from None
+            time.sleep(1)
+    with connection:
+        yield connection
+
+
+@contextmanager
+def exclusive(connection: sa.Connection) -> Iterator[None]:
+    """Keep a second job out while this one works; the lock ends with the connection."""
+    if connection.dialect.name == "mysql":
+        lock = sa.text("SELECT GET_LOCK('mlflow-compose-migration', :seconds)")
+        if connection.scalar(lock, {"seconds": 0}) != 1:
+            say("waiting for another migration to end")  # of a command that was killed, say
+            if connection.scalar(lock, {"seconds": LOCK_SECONDS}) != 1:
+                raise JobError(
+                    "another migration is running", "wait for it to end, then try again", 2
+                )
+    yield
+
+
+def say(text: str) -> None:
+    """Print to stderr, where the job's caller reads."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

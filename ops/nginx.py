@@ -1,0 +1,50 @@
+"""NGINX's configuration as its container reads it: rendered from `nginx/`, switched by a pointer.
+
+The container mounts a folder of releases and starts from `live/nginx/nginx.conf`. Locally `live` is
+a folder; on a host it is a link to the release that serves, so that a new configuration can lie
+beside the old one, be tested by the running NGINX, and take its place at once.
+"""
+
+from pathlib import Path
+
+__all__ = ["CANDIDATE", "CONFIG", "LIVE", "NEXT", "files", "identity", "upcoming"]
+
+LIVE = "live"
+"""The name of the release that NGINX serves from."""
+
+NEXT = "next.conf"
+"""The file beside the releases that names a server before it is switched to."""
+
+MOUNT = "/etc/nginx/releases"
+CONFIG = f"{MOUNT}/{LIVE}/nginx/nginx.conf"
+CANDIDATE = f"{MOUNT}/{{release}}/nginx/nginx.conf"
+PORT = 5000
+
+
+def files(root: Path, server_names: list[str]) -> dict[str, str]:
+    """Return every file of the configuration but those of `identity`, by its path in the folder.
+
+    Templates keep NGINX's own `$variables`; the one name in braces is ours.
+    """
+    top = root / "nginx"
+    found = {}
+    for file in sorted(path for path in top.rglob("*") if path.is_file()):
+        name, text = str(file.relative_to(top)), file.read_text("utf-8")
+        if file.suffix == ".template":
+            name = f"conf.d/{file.stem}"
+            text = text.replace("${SERVER_NAMES}", " ".join(server_names))
+        found[name] = text
+    return found
+
+
+def identity(web: str) -> dict[str, str]:
+    """Return the two files that name a release's server: where requests go, and what to say."""
+    return {
+        "upstream.conf": f"server {web}:{PORT} resolve max_fails=0;\n",
+        "release.conf": f'map "" $release {{ default "{web}"; }}\n',
+    }
+
+
+def upcoming(web: str) -> str:
+    """Return `next.conf`: a server whose address is looked up, and which gets no request yet."""
+    return f"server {web}:{PORT} resolve down;\n"

@@ -1,0 +1,138 @@
+"""A release: everything a host needs to run one state of the stack, named and never changed.
+
+A release is a folder on the host. `release.json` is written last, so a folder without it is the
+remains of an upload that was cut off. The files hold no secret: secrets lie beside the releases,
+each under a name made of its content, and a release lists the names.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from ops import nginx, stack
+from ops.settings import Settings
+
+__all__ = ["MANIFEST", "Release", "archive", "contents", "differences", "new_id"]
+
+MANIFEST = "release.json"
+
+# A release folder's compose/compose.yaml names these from its own place.
+RELEASES_FOLDER = "../.."
+SECRETS_FOLDER = "../../../secrets"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What `release.json` says.
+
+    `origin` is the release that brought this content: its own id, or the one rolled back to.
+    `files` maps the path of each file to a digest of it, `variables` are those of compose.env.
+    """
+
+    id: str
+    origin: str
+    made_by: str
+    commit: str
+    what: str
+    image: str
+    image_id: str
+    schema: str
+    variables: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
+
+    @property
+    def web(self) -> str:
+        """The name of the release's server on the network."""
+        return f"web-{self.id.lower()}"
+
+    def same_content(self, other: "Release") -> bool:
+        """Say whether another release would run the very same."""
+        return all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("image", "image_id", "schema", "variables", "files", "secrets")
+        )
+
+    def as_json(self) -> str:
+        """Return the text of `release.json`: one line, so that many can be read at once."""
+        return json.dumps(asdict(self), sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Self:
+        """Read what `as_json` wrote; raises TypeError on anything else."""
+        return cls(**entry)
+
+
+def new_id(now: datetime | None = None) -> str:
+    """Return an id: the time in UTC, which sorts as text."""
+    return (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+
+
+def contents(settings: Settings, image: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the files of a release by their path in its folder, and the variables among them.
+
+    `image` is the server image's name on the hosts.
+    """
+    variables = stack.compose_env(settings) | {
+        "RELEASES_FOLDER": RELEASES_FOLDER,
+        "WEB_IMAGE": image,
+        "NGINX_CONFIG_DIGEST": "told",
+        **stack.secret_paths(settings, SECRETS_FOLDER),
+    }
+    compose_file = settings.root / "compose" / "compose.yaml"
+    files = {
+        "compose/compose.yaml": compose_file.read_text("utf-8"),
+        "compose.env": stack.render_env(variables),
+    }
+    configuration = nginx.files(settings.root, stack.host_names(settings))
+    return files | {f"nginx/{name}": text for name, text in configuration.items()}, variables
+
+
+def archive(release: Release, files: Mapping[str, str], secrets: Mapping[str, str]) -> bytes:
+    """Return a tar of a release and its secrets, to be unpacked in the stack's folder on a host.
+
+    Folders are the owner's alone; files are readable to all, as the processes in the containers
+    have other user numbers (docs/decisions/0005-secrets-in-containers.md).
+    """
+    top = f"releases/{release.id}"
+    named = {f"{top}/{name}": text for name, text in files.items()}
+    named |= {
+        f"{top}/release.env": stack.render_env({"WEB_NAME": release.web}),
+        **{f"{top}/nginx/{name}": text for name, text in nginx.identity(release.web).items()},
+        **{f"secrets/{name}": text for name, text in secrets.items()},
+    }
+    named[f"{top}/{MANIFEST}"] = release.as_json()
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, text in named.items():
+            data = text.encode()
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o444
+            tar.addfile(entry, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def differences(new: Release, live: Release | None) -> list[str]:
+    """Return what would change, a line each; [] when nothing would."""
+    if live is None:
+        return [f"first release: image {new.image}, schema {new.schema}"]
+    lines = []
+    if (new.image, new.image_id) != (live.image, live.image_id):
+        lines.append(f"image: {live.image} -> {new.image}")
+    if new.schema != live.schema:
+        lines.append(f"schema: {live.schema} -> {new.schema}")
+    for key in _changed(new.variables, live.variables):
+        if not key.endswith(("_FILE", "_DIGEST")):  # those are the secrets'
+            was, now = live.variables.get(key, "absent"), new.variables.get(key, "absent")
+            lines.append(f"setting: {key} {was!r} -> {now!r}")
+    lines += [f"file: {name}" for name in _changed(new.files, live.files) if name != "compose.env"]
+    gone = {name.partition("-")[0] for name in set(new.secrets) ^ set(live.secrets)}
+    return lines + [f"secret: {name}" for name in sorted(gone)]
+
+
+def _changed(new: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
+    return sorted(key for key in {*new, *old} if new.get(key) != old.get(key))

@@ -1,0 +1,180 @@
+"""Deploy and roll back: one path from the live release to another one, on one host or several.
+
+Checks come first and change nothing. Then, under the lock of every host: what an unfinished deploy
+left is put right, the release is uploaded, the new server starts beside the old one, NGINX is
+switched, the old server drains and stops. Hosts move together: when a step fails on one, all go
+back to the release they served.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from threading import Event
+
+from ops import audit, console, front_door, lease, probe, prune, release, supply
+from ops.errors import OpsError
+from ops.hosts import LocalHost
+from ops.release import Release
+from ops.settings import Settings
+from ops.site import LOOK_AT_HOST, Site
+from ops.ssh import SshHost
+from ops.switch import Switch, recover
+
+__all__ = ["Move", "Moved", "carry_out"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What is to become of the hosts: a release, its files, and the secrets it brings along."""
+
+    release: Release
+    files: dict[str, str]
+    secrets: dict[str, str]
+    migrate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a switch cost: requests made through the front doors meanwhile, and failed ones."""
+
+    requests: int
+    failures: list[str]
+    drained: bool
+
+
+class Rollout:
+    """One move of several hosts, step by step."""
+
+    def __init__(self, settings: Settings, sites: Sequence[Site], move: Move) -> None:
+        self.settings, self.sites, self.move = settings, sites, move
+        self.step = "lock"
+        self.switches: list[Switch] = []
+        self.lost: list[Event] = []
+
+    def each(self, step: str, action: Callable[[Switch], object]) -> list[object]:
+        """Do one step on every host at once; raise what the first host to fail says."""
+        self.step = step
+        for lost in self.lost:
+            if lost.is_set():
+                raise OpsError("the lock was lost: the connection went silent", "deploy again")
+        names = ", ".join(site.host.name for site in self.sites)
+        with console.progress(f"{step} ({names})"), ThreadPoolExecutor(len(self.sites)) as pool:
+            found = [pool.submit(action, switch) for switch in self.switches]
+            try:
+                return [each.result() for each in found]
+            except BaseException:  # Ctrl-C too: nobody waits for the others' patience
+                for switch in self.switches:
+                    switch.halt.set()
+                raise
+
+    def run(self) -> Moved:
+        """Take the hosts to the new release, or leave them where they were."""
+        with ExitStack() as stack:
+            for site in self.sites:
+                self.lost.append(stack.enter_context(self.lease(site)))
+            self.begin()
+            try:
+                moved = self.go()
+            except BaseException as error:
+                self.back(error)
+                raise
+            self.record("ok")
+            for site in self.sites:
+                prune.releases(site, self.settings.keep_releases)
+        return moved
+
+    def lease(self, site: Site) -> AbstractContextManager[Event]:
+        """Return the lock of a host, to be entered."""
+        who = {"by": self.move.release.made_by, "what": self.move.release.what}
+        return lease.held(site.host, site.top, who)
+
+    def begin(self) -> None:
+        """Read what is there now that nobody else changes it, and put it right."""
+        for site in self.sites:
+            facts = site.facts()
+            recover(site, facts)
+            self.switches.append(Switch(site, site.facts(), self.move.release, facts.live))
+
+    def go(self) -> Moved:
+        """Take every step."""
+        self.record("started")
+        self.step = "images"
+        hosts = [site.host for site in self.sites]
+        supply.provide(self.settings, LocalHost(), hosts, self.move.release)
+        self.each("upload", self.upload)
+        self.each("database", Switch.start_database)
+        self.step = "schema"
+        self.switches[0].migrate(existing=self.move.migrate)
+        self.each("new server", Switch.start_web)
+        self.each("asking it", Switch.probe_from_nginx)
+        self.each("testing NGINX", Switch.test_nginx)
+        with self.probes() as counts:
+            self.each("announcing it", Switch.announce)
+            self.each("switch", Switch.take_over)
+            drained = self.each("draining the old server", self.drain)
+            self.each("stopping it", Switch.stop_old)
+        failures = [line for count in counts for line in count.failures]
+        return Moved(sum(count.requests for count in counts), failures, all(drained))
+
+    def upload(self, switch: Switch) -> None:
+        """Bring the release's folder and its secrets to a host."""
+        site, move = switch.site, self.move
+        data = release.archive(move.release, move.files, move.secrets)
+        words = ("tar", "--extract", "--file=-", f"--directory={site.top}")
+        site.host.check(words, LOOK_AT_HOST, stdin=data)
+
+    def drain(self, switch: Switch) -> bool:
+        """Wait until a host's old server has nothing more to do."""
+        return switch.drain(self.settings.drain_seconds, self.settings.watch_seconds)
+
+    @contextmanager
+    def probes(self) -> Iterator[list[probe.Count]]:
+        """Have a client ask each host that serves already, all the time."""
+        with ExitStack() as stack:
+            counts = []
+            for switch in self.switches:
+                if switch.live is not None and isinstance(switch.site.host, SshHost):
+                    listens = front_door.address(self.settings)
+                    host = switch.site.host
+                    port = stack.enter_context(host.forward(self.settings.http_port, listens))
+                    door = front_door.through(self.settings, port)
+                    counts.append(stack.enter_context(probe.running(door)))
+            yield counts
+
+    def record(self, result: str) -> None:
+        """Write what happened to every host."""
+        new = self.move.release
+        for site in self.sites:
+            audit.append(
+                site.host,
+                site.top,
+                {
+                    "release": new.id,
+                    "by": new.made_by,
+                    "what": new.what,
+                    "commit": new.commit,
+                    "result": result,
+                },
+            )
+
+    def back(self, error: BaseException) -> None:
+        """Have every host serve what it served; say where that was not possible."""
+        console.say(f"{self.step} failed: going back")
+        for switch in self.switches:
+            try:
+                switch.give_back(self.settings.drain_seconds)
+            except OpsError as problem:
+                console.say(
+                    f"{switch.site.host.name} could not be taken back: {problem.cause}\n"
+                    "  the next deploy puts it right"
+                )
+        try:
+            self.record(f"failed: {self.step}" if isinstance(error, Exception) else "cancelled")
+        except OpsError as problem:
+            console.say(f"the audit record lacks this: {problem.cause}")
+
+
+def carry_out(settings: Settings, sites: Sequence[Site], move: Move) -> Moved:
+    """Take hosts to a release; on failure they serve what they served before."""
+    return Rollout(settings, sites, move).run()

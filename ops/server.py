@@ -1,0 +1,105 @@
+"""The verbs on a running server, whatever engine it is on: up, down, status, logs, smoke test."""
+
+import shlex
+from ipaddress import ip_address
+
+from ops import console, engines, smoke, stack, values
+from ops.errors import OpsError, refusal
+from ops.front_door import FrontDoor, local
+from ops.hosts import LocalHost
+from ops.settings import Settings
+from ops.states import Status
+
+__all__ = ["down", "logs", "print_status", "show_client_env", "show_status", "smoke_test", "up"]
+
+
+def up(wanted: str, *, migrate: bool) -> None:
+    """Bring the server up on an engine, then print its address and the lines a client needs."""
+    settings, host = Settings.load(), LocalHost()
+    choice = engines.choose(wanted, settings, host)
+    console.say(f"engine: {choice.name} ({choice.why})")
+    if not ip_address(settings.bind_address).is_loopback:
+        console.say(f"warning: anybody who reaches {settings.bind_address} gets in: no login yet")
+    stop_other(choice.name, settings, host)
+    engine = engines.ENGINES[choice.name]
+    changed = engine.up(settings, host, migrate=migrate)
+    console.say("the server is up" if changed else "the server was up already; nothing changed")
+    console.result(settings.url)
+    console.say(f"\nfor clients:\n{_exports(settings)}")
+
+
+def stop_other(name: str, settings: Settings, host: LocalHost) -> None:
+    """Refuse while the other engine runs: two servers would hold two sets of data."""
+    before = engines.current(settings)
+    if before is None or before is engines.ENGINES[name]:
+        return
+    if before.running(settings, host):
+        raise refusal("the server runs on the other engine", "stop it first: invoke down")
+
+
+def down() -> None:
+    """Stop the server."""
+    settings, host = Settings.load(), LocalHost()
+    engine = engines.current(settings)
+    stopped = engine is not None and engine.down(settings, host)
+    console.say("the server is down; its data is kept" if stopped else "the server was not running")
+
+
+def show_status(*, as_json: bool) -> None:
+    """Print the state of every service; exit code 1 unless all are well."""
+    settings, host = Settings.load(), LocalHost()
+    found = _engine(settings).status(settings, host)
+    if as_json:
+        console.result_json(found.as_dict())
+    else:
+        print_status(found)
+    if not found.healthy:
+        raise OpsError("the server is not healthy", "see what it says: invoke logs")
+
+
+def print_status(found: Status, before: str = "") -> None:
+    """Print a stack's state, a line each for the whole and for every service."""
+    word = "healthy" if found.healthy else "not healthy"
+    console.result(f"{before}{found.url}  {word}  ({found.engine} engine)")
+    for service in found.services:
+        age = "-" if service.uptime_seconds is None else console.duration(service.uptime_seconds)
+        used = "-" if service.memory_bytes is None else console.size(service.memory_bytes)
+        console.result(f"{service.name:<8} {service.state:<20} {age:>12} {used:>10}")
+
+
+def logs(service: str, *, follow: bool) -> None:
+    """Show the logs of one service, or of all."""
+    settings = Settings.load()
+    _engine(settings).logs(settings, LocalHost(), service=service, follow=follow)
+
+
+def smoke_test(url: str) -> None:
+    """Prove that a server works: the one at `url`, or the one of these settings."""
+    settings = Settings.load()
+    if url:
+        try:
+            url = values.endpoint(url)
+        except ValueError as problem:
+            raise refusal(f"the address {problem}", "give --url as http://host:port") from None
+    smoke.run(FrontDoor(url) if url else local(settings), settings)
+
+
+def show_client_env(*, as_json: bool) -> None:
+    """Print what a client has to set."""
+    settings = Settings.load()
+    if as_json:
+        console.result_json(stack.client_env(settings))
+    else:
+        console.result(_exports(settings))
+
+
+def _exports(settings: Settings) -> str:
+    pairs = stack.client_env(settings).items()
+    return "\n".join(f"export {key}={shlex.quote(value)}" for key, value in pairs)
+
+
+def _engine(settings: Settings) -> engines.Engine:
+    engine = engines.current(settings)
+    if engine is None:
+        raise refusal("there is no server here yet", "bring one up: invoke up")
+    return engine

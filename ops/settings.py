@@ -1,0 +1,192 @@
+"""Every setting of a stack: read once from `.env` and the environment, checked, frozen."""
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from ops import envfile, values
+from ops.errors import refusal
+from ops.values import Secret
+
+__all__ = ["GENERATED", "ROOT", "Settings"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+GENERATED = ("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE")
+"""Secrets made on first use and kept in `.env`; losing them loses what they lock."""
+
+PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "STACK_NAME": values.stack_name,
+    "PUBLIC_URL": values.public_url,
+    "BIND_ADDRESS": values.address,
+    "HTTP_PORT": values.port,
+    "DATA_FOLDER": values.folder,
+    "ARTIFACTS_DESTINATION": values.s3_uri,
+    "ARTIFACT_ACCESS": values.choice("proxied", "direct"),
+    "S3_ENDPOINT_URL": values.endpoint,
+    "S3_REGION": values.word,
+    "S3_ACCESS_KEY_ID": values.word,
+    "S3_SECRET_ACCESS_KEY": Secret,
+    "WEB_WORKERS": values.workers,
+    "JOB_EXECUTION": values.flag,
+    "WEB_MEMORY_LIMIT": values.memory,
+    "DB_MEMORY_LIMIT": values.memory,
+    "NGINX_MEMORY_LIMIT": values.memory,
+    "KEEP_RELEASES": values.count(1, 100),
+    "DRAIN_SECONDS": values.count(0, 86400),
+    "WATCH_SECONDS": values.count(0, 3600),
+    "BUILD_CA_FILE": values.readable_file,
+    "BUILD_PIP_CONFIG_FILE": values.readable_file,
+    "DEPLOY_HOST": values.ssh_hosts,
+    "DEPLOY_USER": values.user_name,
+    "DEPLOY_PORT": values.port,
+    "DEPLOY_KEY": values.key_file,
+    "REGISTRY": values.registry,
+    **dict.fromkeys(GENERATED, values.secret),
+}
+
+
+UNQUOTABLE = r"[\x00-\x1f\x7f'\\\ud800-\udfff]"
+UNQUOTABLE_MESSAGE = "holds a line break, control character, single quote or backslash"
+"""What no env file carries to every reader alike (docs/decisions/0004-one-env-dialect.md)."""
+
+HIDDEN = {"PUBLIC_URL", "REGISTRY", "S3_ENDPOINT_URL", "S3_SECRET_ACCESS_KEY", *GENERATED}
+"""Keys whose refused value is never shown: it may hold a password."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `.env` and the environment ask for; each field is the key of the same name.
+
+    An empty string stands for "not set". `.env.example` says what each one means.
+    """
+
+    root: Path = ROOT
+    stack_name: str = "mlflow-compose"
+    public_url: str = ""
+    bind_address: str = "127.0.0.1"
+    http_port: int = 5050
+    data_folder: str = "data"
+    artifacts_destination: str = ""
+    artifact_access: str = "proxied"
+    s3_endpoint_url: str = ""
+    s3_region: str = ""
+    s3_access_key_id: str = ""
+    s3_secret_access_key: Secret | None = None
+    web_workers: int = 2
+    job_execution: bool = False
+    web_memory_limit: str = "1536m"
+    db_memory_limit: str = "1g"
+    nginx_memory_limit: str = "128m"
+    keep_releases: int = 5
+    drain_seconds: int = 600
+    watch_seconds: int = 15
+    build_ca_file: str = ""
+    build_pip_config_file: str = ""
+    deploy_host: str = ""
+    deploy_user: str = ""
+    deploy_port: int | None = None
+    deploy_key: str = ""
+    registry: str = ""
+    mysql_password: Secret | None = None
+    mysql_root_password: Secret | None = None
+    kek_passphrase: Secret | None = None
+
+    @classmethod
+    def load(cls, root: Path = ROOT, environ: Mapping[str, str] | None = None) -> Self:
+        """Read `root/.env`, then the environment over it.
+
+        Raises one `OpsError` (code 2) that lists every problem found.
+        """
+        environ = os.environ if environ is None else environ
+        problems: list[str] = []
+        given = {
+            key: (f".env: {key}", text)
+            for key, text in envfile.read(root / ".env", PARSERS, problems)
+        }
+        given |= {key: (f"environment: {key}", environ[key]) for key in PARSERS if environ.get(key)}
+        fields: dict[str, Any] = {}
+        for key, (where, text) in given.items():
+            try:
+                if text:
+                    fields[key.lower()] = _parse(key, text)
+            except ValueError as problem:
+                shown = "" if key in HIDDEN else f" {text!r}"
+                problems.append(f"{where}{shown} {problem}")
+        settings = cls(root=root, **fields)
+        problems.extend(settings._contradictions())
+        if problems:
+            count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the settings"
+            raise refusal(
+                "\n  ".join([count, *problems]), "correct .env; .env.example explains every key"
+            )
+        return settings
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield what no single key shows."""
+        if not self.artifacts_destination:
+            if self.artifact_access == "direct":
+                yield "ARTIFACT_ACCESS=direct needs ARTIFACTS_DESTINATION=s3://…"
+            if self.s3_endpoint_url:
+                yield "S3_ENDPOINT_URL needs ARTIFACTS_DESTINATION=s3://…"
+        if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key):
+            yield "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together: set both or neither"
+
+        if re.search(UNQUOTABLE, str(self.data)):
+            yield f"DATA_FOLDER {str(self.data)!r} {UNQUOTABLE_MESSAGE}: move the repository"
+        if re.search("[?#%]", str(self.data)):  # they end or change a path in a database address
+            yield f"DATA_FOLDER {str(self.data)!r} holds a ?, # or %: use another folder"
+
+    @property
+    def url(self) -> str:
+        """The address clients and browsers use, without a trailing slash."""
+        return self.public_url or f"http://localhost:{self.http_port}"
+
+    @property
+    def data(self) -> Path:
+        """The folder that holds everything this stack writes on this machine."""
+        return self.root / Path(self.data_folder).expanduser()
+
+    @property
+    def deploy_hosts(self) -> list[str]:
+        """The hosts to deploy to, as they were written."""
+        return self.deploy_host.split(",") if self.deploy_host else []
+
+    @property
+    def known_hosts(self) -> Path:
+        """The file that says which hosts are the right ones."""
+        return self.data / "known_hosts"
+
+    def missing_secrets(self) -> list[str]:
+        """Return the generated secrets that `.env` does not hold yet."""
+        return [key for key in GENERATED if getattr(self, key.lower()) is None]
+
+    def with_secrets(self) -> Self:
+        """Return these settings with every missing secret made and kept in `.env` (0600)."""
+        made = {key: secrets.token_urlsafe(24) for key in self.missing_secrets()}
+        if not made:
+            return self
+        file = (self.root / ".env").resolve()  # a link stays a link
+        text = file.read_text("utf-8") if file.exists() else _HEADER
+        text += "" if text.endswith("\n") or not text else "\n"
+        text += "".join(f"{key}={envfile.quote(value)}\n" for key, value in made.items())
+        envfile.write_private(file, text)
+        fields: dict[str, Any] = {key.lower(): Secret(value) for key, value in made.items()}
+        return replace(self, **fields)
+
+
+_HEADER = """\
+# Settings of this stack; .env.example explains every key. Keep this file: it holds the only copy
+# of the secrets below.
+"""
+
+
+def _parse(key: str, text: str) -> Any:  # noqa: ANN401 - the type is the field's
+    """Return the value of a key, or raise ValueError with what is wrong with it."""
+    if re.search(UNQUOTABLE, text):
+        raise ValueError(UNQUOTABLE_MESSAGE)
+    return PARSERS[key](text)

@@ -1,0 +1,110 @@
+"""The stack's folder on a host: where things are in it, and what it says."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ops import audit, nginx
+from ops.containers import Container, containers
+from ops.errors import OpsError
+from ops.hosts import Host
+from ops.release import MANIFEST, Release
+from ops.settings import Settings
+
+__all__ = ["Facts", "Site"]
+
+LOOK_AT_HOST = "look at the host: invoke doctor --host"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is on a host now."""
+
+    releases: dict[str, Release] = field(default_factory=dict)
+    live: Release | None = None
+    containers: list[Container] = field(default_factory=list)
+    record: list[str] = field(default_factory=list)
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """The last known result of each release, by its id."""
+        return audit.outcomes(self.record)
+
+    def service(self, name: str) -> list[Container]:
+        """Return the containers of a service; two of `web` while one takes over from the other."""
+        return [each for each in self.containers if each.service == name]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether exactly the live release runs, all its services are well, and it ended well."""
+        serving = [each for each in self.containers if each.service in ("db", "web", "nginx")]
+        return (
+            self.live is not None
+            and self.outcomes.get(self.live.id) == "ok"
+            and sorted(each.service for each in serving) == ["db", "nginx", "web"]
+            and all(each.good for each in serving)
+            and self.service("web")[0].release == self.live.web
+        )
+
+
+class Site:
+    """One host's copy of the stack, in a folder of the login user's home."""
+
+    def __init__(self, host: Host, settings: Settings) -> None:
+        self.host, self.settings = host, settings
+        self.top = settings.stack_name
+
+    def path(self, *parts: str) -> str:
+        """Return a path in the stack's folder."""
+        return "/".join((self.top, *parts))
+
+    def release(self, identity: str, *parts: str) -> str:
+        """Return a path in the folder of a release."""
+        return self.path("releases", identity, *parts)
+
+    def compose(self, identity: str, *words: str) -> tuple[str, ...]:
+        """Return a `docker compose` line for a release."""
+        return (
+            *("docker", "compose"),
+            *("--env-file", self.release(identity, "compose.env")),
+            *("--env-file", self.release(identity, "release.env")),
+            *("--file", self.release(identity, "compose", "compose.yaml")),
+            *words,
+        )
+
+    def facts(self) -> Facts:
+        """Read what is there: the releases, which one is live, the containers."""
+        found = ("find", self.path("releases"), "-mindepth", "2", "-maxdepth", "2")
+        texts = self.host.run((*found, "-name", MANIFEST, "-exec", "cat", "{}", "+")).out
+        releases = {each.id: each for each in _manifests(texts.splitlines())}
+        link = self.host.run(("readlink", self.release(nginx.LIVE))).out.strip()
+        return Facts(
+            releases=releases,
+            live=releases.get(link),
+            containers=containers(self.settings, self.host),
+            record=audit.read(self.host, self.top),
+        )
+
+    def point(self, identity: str) -> None:
+        """Make a release the live one: a new link takes the place of the old in one step."""
+        draft = self.release(".live")
+        self.host.check(("ln", "-sfn", identity, draft), LOOK_AT_HOST)
+        self.host.check(("mv", "-T", draft, self.release(nginx.LIVE)), LOOK_AT_HOST)
+
+    def read(self, identity: str, names: Iterable[str]) -> dict[str, str]:
+        """Return files of a release by their path in it."""
+        return {
+            name: self.host.check(("cat", self.release(identity, name)), LOOK_AT_HOST)
+            for name in names
+        }
+
+
+def _manifests(lines: Iterable[str]) -> Iterable[Release]:
+    for line in lines:
+        try:
+            yield Release.from_json(json.loads(line))
+        except (ValueError, TypeError):
+            raise OpsError(
+                f"a {MANIFEST} on the host makes no sense: {line[:80]}",
+                "it was written by another version of this repository: use that one",
+            ) from None

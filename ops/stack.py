@@ -1,0 +1,262 @@
+"""The model of the stack: settings turned into what Compose, NGINX and MLflow read. Pure."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ops import envfile, nginx
+from ops.settings import Settings
+from ops.values import Secret
+
+__all__ = [
+    "BASES",
+    "MYSQL_SERIES",
+    "SERVICES",
+    "compose",
+    "compose_env",
+    "content_digest",
+    "folder",
+    "secret_files",
+    "server_env",
+    "web_image",
+]
+
+SERVICES = ("db", "migrate", "web", "nginx")
+
+MYSQL_SERIES = "9.7"
+"""The release series of the `db` image; a test compares it with compose.yaml."""
+
+BASES = (f"mysql:{MYSQL_SERIES}", "nginx:1.30")
+"""The images of compose.yaml that are not ours; a test compares them with it."""
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+IMAGE_INPUTS = (
+    "mlflow/Dockerfile",
+    "mlflow/requirements.txt",
+    "mlflow/entrypoint.sh",
+    "ops/migration.py",
+)
+ARTIFACTS_VOLUME = "/var/lib/mlflow/artifacts"
+
+
+def folder(settings: Settings) -> Path:
+    """Return the folder of the rendered files of the compose stack."""
+    return settings.data / "compose"
+
+
+def compose(settings: Settings, *words: str) -> tuple[str, ...]:
+    """Return a `docker compose` line; its files are absolute, so it works from anywhere."""
+    return (
+        "docker",
+        "compose",
+        "--env-file",
+        str(folder(settings) / "compose.env"),
+        "--file",
+        str(settings.root / "compose" / "compose.yaml"),
+        *words,
+    )
+
+
+def build(settings: Settings, image: str) -> tuple[str, ...]:
+    """Return the `docker build` line of the server image (needs BuildKit)."""
+    given = {"ca": settings.build_ca_file, "pip_config": settings.build_pip_config_file}
+    secrets = [f"--secret=id={name},src={file}" for name, file in given.items() if file]
+    dockerfile = str(settings.root / "mlflow" / "Dockerfile")
+    return (
+        *("docker", "build", "--tag", image, "--file", dockerfile),
+        *secrets,
+        str(settings.root),
+    )
+
+
+def compose_env(settings: Settings) -> dict[str, str]:
+    """Return the variables of compose.yaml that are the same wherever the stack runs."""
+    return {
+        "STACK_NAME": settings.stack_name,
+        "WEB_IMAGE": web_image(settings),
+        "WEB_WORKERS": str(settings.web_workers),
+        "WEB_MEMORY_LIMIT": settings.web_memory_limit,
+        "DB_MEMORY_LIMIT": settings.db_memory_limit,
+        "NGINX_MEMORY_LIMIT": settings.nginx_memory_limit,
+        "BIND_ADDRESS": settings.bind_address,
+        "HTTP_PORT": str(settings.http_port),
+        "SECRETS_DIGEST": _secrets_digest(settings),
+        "ALLOWED_HOSTS": ",".join(allowed_hosts(settings)),
+        "CORS_ORIGINS": settings.url,
+        "ARTIFACTS_DESTINATION": settings.artifacts_destination or ARTIFACTS_VOLUME,
+        "DEFAULT_ARTIFACT_ROOT": default_artifact_root(settings),
+        "S3_ENDPOINT_URL": settings.s3_endpoint_url,
+        "S3_REGION": settings.s3_region,
+        "JOB_EXECUTION": str(settings.job_execution).lower(),
+    }
+
+
+def local_env(settings: Settings) -> dict[str, str]:
+    """Return the variables that say where the files of a stack on this machine are."""
+    here = folder(settings)
+    return {
+        "WEB_NAME": "web",
+        "RELEASES_FOLDER": str(here / "releases"),
+        "NGINX_CONFIG_DIGEST": digest(nginx.files(settings.root, host_names(settings))),
+        **secret_paths(settings, str(here / "secrets")),
+    }
+
+
+def secret_paths(settings: Settings, where: str) -> dict[str, str]:
+    """Return the variables that name the secret files in the folder `where`."""
+    return {
+        f"{name.partition('-')[0].upper()}_FILE": f"{where}/{name}"
+        for name in secret_files(settings)
+    }
+
+
+def render_env(variables: dict[str, str]) -> str:
+    """Return an env file that Compose reads back as given."""
+    return "".join(f"{key}={envfile.quote(value)}\n" for key, value in variables.items())
+
+
+def secret_files(settings: Settings) -> dict[str, str]:
+    """Return the secret files of compose.yaml, named `<secret>-<digest>`, with their content."""
+    secrets = {
+        "mysql_password": _revealed(settings.mysql_password),
+        "mysql_root_password": _revealed(settings.mysql_root_password),
+        "mysql_client": f'[client]\npassword = "{_revealed(settings.mysql_password)}"\n',
+        "kek_passphrase": _revealed(settings.kek_passphrase),
+        "s3_credentials": s3_credentials(settings),
+    }
+    return {f"{name}-{digest({name: text})}": text for name, text in secrets.items()}
+
+
+def _secrets_digest(settings: Settings) -> str:
+    """Return what changes with any secret file and tells nothing about it."""
+    return digest(secret_files(settings))
+
+
+def digest(values: dict[str, str]) -> str:
+    """Return 12 hex digits that change with any of the values."""
+    text = "".join(f"{name}={value}\0" for name, value in values.items())
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def s3_credentials(settings: Settings) -> str:
+    """Return an AWS credentials file; an empty one leaves boto3 to the role of the machine."""
+    if not settings.s3_access_key_id:
+        return ""
+    return (
+        "[default]\n"
+        f"aws_access_key_id = {settings.s3_access_key_id}\n"
+        f"aws_secret_access_key = {_revealed(settings.s3_secret_access_key)}\n"
+    )
+
+
+def _revealed(secret: Secret | None) -> str:
+    if secret is None:
+        raise ValueError("a secret was rendered before it was made")
+    return secret.reveal()
+
+
+def default_artifact_root(settings: Settings) -> str:
+    """Return where new experiments keep artifacts: behind the server, or S3 itself.
+
+    MLflow writes it into each experiment when it is made; a change is for new experiments only.
+    """
+    if settings.artifact_access == "direct":
+        return settings.artifacts_destination
+    return "mlflow-artifacts:/"
+
+
+def host_names(settings: Settings) -> list[str]:
+    """Return the names NGINX answers to: the public one and this machine's own.
+
+    NGINX compares them without port and in any letter case. The loopback names cannot be claimed
+    by a foreign page (DNS rebinding brings its own name), and tunnels arrive under them.
+    """
+    host = urlsplit(settings.url).netloc.removesuffix(f":{_port(settings.url)}")
+    return _unique([host, *LOOPBACK])
+
+
+def allowed_hosts(settings: Settings) -> list[str]:
+    """Return the Host headers MLflow accepts: each name with and without port, in any case.
+
+    MLflow compares the whole header, port and letter case included, unless the pattern holds a
+    `*`; it then uses `fnmatch` (mlflow/server/security_utils.py, 3.17.2). The star inside the
+    first character class matches only itself, which no host name holds.
+    """
+    port = _port(settings.url)
+    listening = [f":{port}", f":{settings.http_port}"]
+    return [
+        _any_case(name + suffix)
+        for name in host_names(settings)
+        for suffix in ["", *_unique(listening)]
+    ]
+
+
+def _any_case(name: str) -> str:
+    classes = [
+        f"[{char}{char.upper()}]" if char.isalpha() else "[[]" if char == "[" else char
+        for char in name
+    ]
+    first = next((i for i, text in enumerate(classes) if len(text) > 1 and text != "[[]"), None)
+    if first is None:
+        return name
+    classes[first] = classes[first].replace("]", "*]")
+    return "".join(classes)
+
+
+def _port(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or DEFAULT_PORTS[parts.scheme]
+
+
+def _unique(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))
+
+
+def server_env(settings: Settings) -> dict[str, str]:
+    """Return the environment of an embedded server: what compose.yaml says for `web`."""
+    files = settings.data / "embedded"
+    env = {
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{files / 'mlflow.db'}",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(allowed_hosts(settings)),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": settings.url,
+        "MLFLOW_ARTIFACTS_DESTINATION": settings.artifacts_destination or str(files / "artifacts"),
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": default_artifact_root(settings),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": str(settings.job_execution).lower(),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_CRYPTO_KEK_PASSPHRASE": _revealed(settings.kek_passphrase),
+    }
+    if settings.s3_endpoint_url:
+        env["MLFLOW_S3_ENDPOINT_URL"] = settings.s3_endpoint_url
+    if settings.s3_region:
+        env["AWS_DEFAULT_REGION"] = settings.s3_region
+    if settings.s3_access_key_id:
+        env["AWS_SHARED_CREDENTIALS_FILE"] = str(files / "s3_credentials")
+    return env
+
+
+def client_env(settings: Settings) -> dict[str, str]:
+    """Return what a client of this server has to set."""
+    env = {"MLFLOW_TRACKING_URI": settings.url}
+    if settings.artifact_access == "direct" and settings.s3_endpoint_url:
+        env["MLFLOW_S3_ENDPOINT_URL"] = settings.s3_endpoint_url
+    return env
+
+
+def web_image(settings: Settings) -> str:
+    """Return the name of the server image: it changes when, and only when, its inputs do."""
+    return f"mlflow-compose/web:{content_digest(settings.root, IMAGE_INPUTS)}"
+
+
+def content_digest(root: Path, names: Iterable[str]) -> str:
+    """Return 12 hex digits of the names, modes and contents of files and folders under `root`."""
+    total = hashlib.sha256()
+    for name in names:
+        top = root / name
+        for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if file.is_file():
+                content = hashlib.sha256(file.read_bytes()).hexdigest()
+                executable = bool(file.stat().st_mode & 0o100)
+                total.update(f"{file.relative_to(root)} {executable} {content}\n".encode())
+    return total.hexdigest()[:12]

@@ -1,0 +1,285 @@
+"""The kinds of value a setting can have: each function returns the value or says what is wrong.
+
+Every function raises `ValueError` with a phrase that follows the key and the value seen.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import NamedTuple, NoReturn
+from urllib.parse import SplitResult, urlsplit
+
+HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*|\[[0-9a-f:.]+\]")
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+BUCKET_NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+S3_PREFIX = re.compile(r"[A-Za-z0-9!_.*()/-]*")
+# A Compose project name: https://docs.docker.com/compose/how-tos/project-name/
+PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
+WORD = re.compile(r"[!-~]+")
+# https://github.com/distribution/reference/blob/main/reference.go, without a tag
+REGISTRY_PATH = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
+MAX_REGISTRY = 200
+# https://docs.docker.com/reference/cli/docker/image/tag/
+IMAGE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+MEMORY = re.compile(r"([0-9]+)([mg])")
+# A name or an alias of ~/.ssh/config; nothing that ssh takes for an option or a shell for its own.
+SSH_NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*"
+SSH_USER = r"[A-Za-z_][A-Za-z0-9._-]{0,63}"
+SSH_HOST = re.compile(rf"(?:({SSH_USER})@)?({SSH_NAME}|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?")
+MAX_NAME = 253
+MAX_PORT = 65535
+MAX_WORKERS = 64
+MIN_SECRET = 12
+
+
+class Secret:
+    """A value that never shows itself: not a `str`, so no command and no message can take it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value; for the one place that writes it to a file."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and secrets.compare_digest(
+            self._value.encode(), other._value.encode()
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not to be carried away")
+
+
+class SshAddress(NamedTuple):
+    """Where a person wants to log in; what they left out is empty or None."""
+
+    name: str
+    user: str = ""
+    port: int | None = None
+
+    def __str__(self) -> str:
+        """Return it as it was written."""
+        name = f"[{self.name}]" if ":" in self.name else self.name
+        user = f"{self.user}@" if self.user else ""
+        return f"{user}{name}" + (f":{self.port}" if self.port else "")
+
+
+def word(value: str) -> str:
+    """Take a name without spaces."""
+    if not WORD.fullmatch(value):
+        raise ValueError("is not a single word of ASCII letters, digits and punctuation")
+    return value
+
+
+def stack_name(value: str) -> str:
+    """Take the name that containers, networks and volumes begin with."""
+    if not PROJECT_NAME.fullmatch(value):
+        raise ValueError("is not lower-case letters, digits, - and _ (at most 41)")
+    return value
+
+
+def public_url(value: str) -> str:
+    """Take the address of the front door: scheme, host and port, nothing else."""
+    parts = _split(value)
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name or password: leave them out")
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("has no scheme: begin it with https:// or http://")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("has a path: give scheme, host and port only")
+    if value != value.lower():
+        raise ValueError(f"has upper-case letters: write {value.lower()}")
+    host = parts.netloc.removesuffix(f":{_port_of(parts.netloc)}")
+    if not HOST_NAME.fullmatch(host):
+        raise ValueError("has no valid host name: use letters, digits, - and . (IDN as xn--…)")
+    return value.rstrip("/")
+
+
+def _port_of(netloc: str) -> str:
+    found = re.search(r":([^:\]]*)$", netloc)
+    if found is None:
+        return ""
+    if found[1] != str(port(found[1])):
+        raise ValueError(f"has a port written oddly: write :{port(found[1])}")
+    return found[1]
+
+
+def count(low: int, high: int) -> Callable[[str], int]:
+    """Take a whole number within bounds."""
+
+    def parse(value: str) -> int:
+        if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
+            raise ValueError(f"is not a number between {low} and {high}")
+        return int(value)
+
+    return parse
+
+
+def _split(value: str) -> SplitResult:
+    if re.search(r"\s", value):
+        raise ValueError("holds a space: take it out")
+    try:
+        return urlsplit(value)
+    except ValueError:
+        raise ValueError("has no valid host name: check its brackets") from None
+
+
+def endpoint(value: str) -> str:
+    """Take the address of a server: scheme, host, port, path."""
+    parts = _split(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("is not an http:// or https:// address without user and password")
+    if parts.query or parts.fragment:
+        raise ValueError("has a query: give scheme, host, port and path only")
+    _port_of(parts.netloc)
+    return value.rstrip("/")
+
+
+def port(value: str) -> int:
+    """Take a TCP port."""
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= MAX_PORT:
+        raise ValueError(f"is not a port between 1 and {MAX_PORT}")
+    return int(value)
+
+
+def address(value: str) -> str:
+    """Take an IP address to listen on."""
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise ValueError("is not an IP address such as 127.0.0.1 or 0.0.0.0") from None
+
+
+def ssh_host(value: str) -> SshAddress:
+    """Take a host to log in to: `[user@]name[:port]`, an IPv6 address in brackets."""
+    found = SSH_HOST.fullmatch(value)
+    if not found or len(found[2]) > MAX_NAME:
+        raise ValueError("is not a host as [user@]name[:port], an IPv6 address in brackets")
+    user, name, number = found.groups(default="")
+    if name.startswith("["):
+        name = address(name[1:-1])
+    return SshAddress(name, user, port(number) if number else None)
+
+
+def ssh_hosts(value: str) -> str:
+    """Take hosts parted by commas; return them without spaces."""
+    return ",".join(str(ssh_host(part.strip())) for part in value.split(","))
+
+
+def user_name(value: str) -> str:
+    """Take the name of somebody who logs in."""
+    if not re.fullmatch(SSH_USER, value):
+        raise ValueError("is not a user name of letters, digits, -, _ and .")
+    return value
+
+
+def key_file(value: str) -> str:
+    """Take the path of a private key; return it absolute. Who uses it looks whether it is there."""
+    path = os.path.expanduser(value)
+    if not os.path.isabs(path):
+        raise ValueError("is not an absolute path, nor one that begins with ~/")
+    return path
+
+
+def s3_uri(value: str) -> str:
+    """Take an S3 location: `s3://bucket` or `s3://bucket/prefix`."""
+    if not value.startswith("s3://"):
+        raise ValueError("is not an S3 location: write s3://bucket or s3://bucket/prefix")
+    bucket, _, prefix = value.removeprefix("s3://").partition("/")
+    if not BUCKET_NAME.fullmatch(bucket):
+        raise ValueError(f"names no valid bucket: {bucket!r} breaks the S3 naming rules")
+    if not S3_PREFIX.fullmatch(prefix):
+        raise ValueError("has a prefix with characters that are unsafe in S3 keys")
+    if {"", ".", ".."} & set(prefix.removesuffix("/").split("/")) and prefix:
+        raise ValueError("has a prefix with an empty, . or .. part: write s3://bucket/prefix")
+    return value.removesuffix("/")
+
+
+def image_tag(value: str) -> str:
+    """Take the tag of an image."""
+    if not IMAGE_TAG.fullmatch(value):
+        raise ValueError("is not a tag of an image")
+    return value
+
+
+def registry(value: str) -> str:
+    """Take where images are pushed to: `host[:port]/path`."""
+    server, slash, path = value.partition("/")
+    if "://" in value or "@" in value:
+        raise ValueError("is not host[:port]/path: leave out https://, user and password")
+    host = server.removesuffix(f":{_port_of(server)}")
+    if not HOST_NAME.fullmatch(host):
+        raise ValueError("has no valid host name: write host[:port]/path in lower-case letters")
+    if host != "localhost" and host == server and "." not in host:
+        raise ValueError("has no dot or port in its host name: Docker takes that for Docker Hub's")
+    if not slash or not all(REGISTRY_PATH.fullmatch(part) for part in path.split("/")):
+        raise ValueError("has no valid path: write host[:port]/path in lower-case, without a tag")
+    if len(value) > MAX_REGISTRY:
+        raise ValueError(f"is longer than {MAX_REGISTRY} characters")
+    return value
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    """Take one of the words given."""
+
+    def parse(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"is not one of {', '.join(allowed)}")
+        return value
+
+    return parse
+
+
+def flag(value: str) -> bool:
+    """Take `true` or `false`."""
+    return choice("true", "false")(value) == "true"
+
+
+def workers(value: str) -> int:
+    """Take a number of worker processes."""
+    return count(1, MAX_WORKERS)(value)
+
+
+def memory(value: str) -> str:
+    """Take a size as Compose writes it: `512m`, `2g`."""
+    found = MEMORY.fullmatch(value)
+    if not found or int(found[1]) == 0:
+        raise ValueError("is not a size such as 512m or 2g")
+    return value
+
+
+def readable_file(value: str) -> str:
+    """Take the path of a file that is there; return it absolute."""
+    path = os.path.expanduser(value)
+    if not os.path.isabs(path) or not os.path.isfile(path) or not os.access(path, os.R_OK):
+        raise ValueError("is not a readable file, by its absolute path")
+    if re.search('[,"]', path):  # they part the words of `docker build --secret`
+        raise ValueError("holds a comma or a double quote: give the file another name")
+    return path
+
+
+def folder(value: str) -> str:
+    """Take the path of a folder that may not be there yet; a leading ~ is the home folder."""
+    if os.path.expanduser(value).startswith("~"):
+        raise ValueError("begins with the home folder of somebody this machine does not know")
+    return value
+
+
+def secret(value: str) -> Secret:
+    """Take a value long enough to be a secret and plain enough for every file it goes into."""
+    if len(value) < MIN_SECRET or not value.isascii() or re.search(r'[\s"]', value):
+        raise ValueError(f"is not at least {MIN_SECRET} ASCII characters without spaces and quotes")
+    return Secret(value)

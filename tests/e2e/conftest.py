@@ -1,0 +1,320 @@
+"""Real parts for the end-to-end tests: the lab, and copies of this repository to run in it."""
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import lab
+
+ROOT = Path(__file__).resolve().parents[2]
+CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
+PUBLIC_URL = "https://mlflow.example.test"
+SMOKE_STEPS = 11
+"""Lines of a smoke test: seven steps, and four that clean up."""
+
+IN_A_VOLUME = dict.fromkeys(
+    ("ARTIFACTS_DESTINATION", "ARTIFACT_ACCESS", "S3_ENDPOINT_URL", "S3_REGION"), ""
+)
+"""Settings that take a stack back to the default for artifacts."""
+
+FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Turn a skipped test into a failed one: in CI no promise stays unproven."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.skipped and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, which CI does not allow: {report.longrepr}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make room for what the tests measure."""
+    config.stash[FIGURES] = []
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what was measured below the results."""
+    if config.stash[FIGURES]:
+        terminalreporter.section("measured")
+        for line in config.stash[FIGURES]:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Keep a figure for the end of the run."""
+
+    def keep(figure: str) -> None:
+        request.config.stash[FIGURES].append(f"{request.node.name}: {figure}")
+
+    return keep
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of this repository, used as its user does: files, `invoke`, and nothing else."""
+
+    root: Path
+    name: str
+    port: int
+    environ: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Return the address of the server's front door."""
+        return f"http://localhost:{self.port}"
+
+    def invoke(
+        self,
+        *words: str,
+        expect: int | None = 0,
+        timeout: float = 600,
+        environ: Mapping[str, str] | None = None,
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run an Invoke task; fail the test unless it ends with the exit code expected."""
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", *words],
+            cwd=self.root,
+            env=self.environ | dict(environ or {}),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert expect is None or expect == done.returncode, f"{words}:\n{done.stdout}{done.stderr}"
+        return done
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """Start an Invoke task and leave it running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "invoke", *words],
+            cwd=self.root,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def shell(self, script: str, **environ: str) -> str:
+        """Run lines of a document in the project's folder, as a person would."""
+        bin_folder = f"{Path(sys.executable).parent}:{self.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.root,
+            env=self.environ | {"PATH": bin_folder} | environ,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def client_environ(self) -> dict[str, str]:
+        """Return the environment of a client's shell that has evaluated `invoke client-env`."""
+        script = 'eval "$("$0" -m invoke client-env)"; export TMPDIR=$1 HOME=$1; env -0'
+        done = subprocess.run(
+            ["sh", "-euc", script, sys.executable, str(self.root.parent / "client")],
+            cwd=self.root,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+
+    def compose(self, *words: str) -> list[str]:
+        """Return a `docker compose` line for the project, as compose.yaml's head gives it."""
+        return [
+            *("docker", "compose", "--env-file", str(self.root / "data/compose/compose.env")),
+            *("--file", str(self.root / "compose/compose.yaml"), *words),
+        ]
+
+    def set(self, **settings: str) -> None:
+        """Add settings to `.env`, or replace them."""
+        file = self.root / ".env"
+        lines = file.read_text("utf-8").splitlines() if file.exists() else []
+        kept = [line for line in lines if line.partition("=")[0] not in settings]
+        kept += [f"{key}='{value}'" for key, value in settings.items()]
+        file.write_text("\n".join(kept) + "\n", "utf-8")
+
+    def unset(self, *keys: str) -> None:
+        """Take settings out of `.env`."""
+        file = self.root / ".env"
+        lines = file.read_text("utf-8").splitlines()
+        kept = [line for line in lines if line.partition("=")[0] not in keys]
+        file.write_text("\n".join(kept) + "\n", "utf-8")
+
+    def container(self, service: str) -> str:
+        """Return the id of the container of a service, running or not."""
+        label = f"label=com.docker.compose.project={self.name}"
+        words = ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", label]
+        return output(*words, "--filter", f"label=com.docker.compose.service={service}")
+
+    def remove(self) -> None:
+        """Remove what the project made, its data included."""
+        if not self.root.exists():
+            return
+        self.invoke("down", expect=None)
+        self.sweep()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what Docker has under the project's name, also of a run that was killed."""
+        label = f"label=com.docker.compose.project={self.name}"
+        volumes = f"name=^{self.name}_"
+        for kind, mine in (("container", label), ("network", label), ("volume", volumes)):
+            every = ["--all"] if kind == "container" else []
+            found = output("docker", kind, "ls", "--quiet", *every, "--filter", mine).split()
+            if found:
+                output("docker", kind, "rm", *(["--force"] if every else []), *found)
+
+
+def contents(top: Path, *without: str) -> dict[str, str]:
+    """Return the checksum of every file below a folder, but for some names at its top."""
+    found = {file.relative_to(top): file for file in top.rglob("*") if file.is_file()}
+    return {
+        str(name): hashlib.sha256(file.read_bytes()).hexdigest()
+        for name, file in found.items()
+        if name.parts[0] not in without and "__pycache__" not in name.parts
+    }
+
+
+def output(*words: str, stdin: str | None = None) -> str:
+    """Run a command that has to succeed and return what it printed."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False, input=stdin)
+    assert done.returncode == 0, f"{words}:\n{done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def wait_for(true: Callable[[], object], seconds: float, what: str) -> float:
+    """Wait until something is true; return how long it took. Fails the test after `seconds`."""
+    begin = time.monotonic()
+    while not true():
+        assert time.monotonic() < begin + seconds, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.1)
+    return time.monotonic() - begin
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def the_lab() -> lab.Lab:
+    """Docker Engine, the images and the S3 server; left up for the next run."""
+    return lab.up()
+
+
+@pytest.fixture(scope="session")
+def make_project(
+    the_lab: lab.Lab,  # noqa: ARG001 - every project may use Docker
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., Project]]:
+    """Make copies of the repository that are removed, with their data, at the end of the run."""
+    made: list[Project] = []
+    files = output("git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard")
+
+    def make(name: str, **settings: str) -> Project:
+        root = tmp_path_factory.mktemp(name) / "mlflow-compose"
+        for file in filter(None, files.splitlines()):
+            if (ROOT / file).exists():
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / file, root / file)
+        for folder in ("home", "tmp", "client"):
+            (root.parent / folder).mkdir()
+        own = {"HOME": str(root.parent / "home"), "TMPDIR": str(root.parent / "tmp")}
+        environ = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("MLFLOW_", "AWS_ACCESS", "AWS_SECRET"))
+        }
+        project = Project(root, f"e2e-{name}", free_port(), environ | own, contents(root))
+        made.append(project)
+        project.sweep()
+        project.set(STACK_NAME=project.name, HTTP_PORT=str(project.port), **settings)
+        if CA_FILE.exists():  # the lab may sit behind a private CA, as a company does
+            project.set(BUILD_CA_FILE=str(CA_FILE))
+        return project
+
+    yield make
+    for project in made:
+        project.remove()
+
+
+@pytest.fixture(scope="session")
+def embedded(make_project: Callable[..., Project]) -> Project:
+    """A server on the embedded engine, up, shared by the tests that leave it up."""
+    project = make_project("embedded")
+    project.invoke("up", "--engine", "embedded")
+    return project
+
+
+@pytest.fixture(scope="session")
+def stack(make_project: Callable[..., Project], the_lab: lab.Lab) -> Project:
+    """A stack on the compose engine with its artifacts in S3, up, shared likewise."""
+    project = make_project("stack", **s3_settings(the_lab, "s3://mlflow-artifacts/stack"))
+    project.invoke("up", "--engine", "compose")
+    return project
+
+
+@pytest.fixture(scope="session")
+def small(make_project: Callable[..., Project]) -> Project:
+    """A second stack beside the first, under a public name, as behind a proxy that ends TLS.
+
+    Each test gives it the settings it needs and brings it up.
+    """
+    return make_project("small", PUBLIC_URL=PUBLIC_URL, WEB_WORKERS="1")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients in this process see each failure, instead of trying again for minutes."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "ERROR")
+
+
+def s3_settings(the_lab: lab.Lab, destination: str) -> dict[str, str]:
+    """Make a bucket on the lab's S3 server and return the settings that use it."""
+    import boto3
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=the_lab.s3.endpoint,
+        aws_access_key_id=the_lab.s3.access_key,
+        aws_secret_access_key=the_lab.s3.secret_key,
+        region_name="us-east-1",
+    )
+    bucket = destination.removeprefix("s3://").partition("/")[0]
+    if bucket not in [found["Name"] for found in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket=bucket)
+    return {
+        "ARTIFACTS_DESTINATION": destination,
+        "S3_ENDPOINT_URL": the_lab.s3.endpoint,
+        "S3_REGION": "us-east-1",
+        "S3_ACCESS_KEY_ID": the_lab.s3.access_key,
+        "S3_SECRET_ACCESS_KEY": the_lab.s3.secret_key,
+    }

@@ -1,0 +1,101 @@
+"""The server image: built once, named by its content, brought where it is needed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from ops import builds, stack
+from ops.errors import OpsError
+from ops.settings import Settings
+from ops.site import Site
+from ops.transfer import Sent
+from tests.conftest import FAILS, FakeHost
+
+ANSWERS = {
+    "docker version": "28.2",
+    "docker compose version": "2.40",
+    "docker image inspect": "[]",
+    "docker image tag": "",
+    "docker build": "",
+}
+
+
+@pytest.fixture
+def local(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
+    host = FakeHost(ANSWERS)
+    monkeypatch.setattr(builds, "LocalHost", lambda: host)
+    monkeypatch.setattr(Settings, "load", classmethod(lambda _: settings))
+    return host
+
+
+def test_an_image_that_is_there_is_not_built_again(
+    local: FakeHost, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    builds.build("")
+    assert f"{stack.web_image(settings)}\n" == capsys.readouterr().out
+    assert not local.ran("docker build")
+
+    local.answers["docker image inspect"] = FAILS
+    builds.build("")
+    assert local.ran("docker build", stack.web_image(settings))
+
+
+def test_a_tag_is_given_beside_the_name(local: FakeHost, settings: Settings) -> None:
+    builds.build("v1.2")
+
+    assert local.ran(f"docker image tag {stack.web_image(settings)} mlflow-compose/web:v1.2")
+
+
+@pytest.mark.parametrize("tag", ["-x", "a b", "$(id)", "a'b", "a\nb", "a:b", "a" * 129, ".a"])
+def test_what_is_no_tag_is_refused(local: FakeHost, tag: str) -> None:
+    with pytest.raises(OpsError) as caught:
+        builds.build(tag)
+
+    assert 2 == caught.value.code
+    assert not local.ran("docker image tag")
+
+
+def test_without_docker_nothing_is_built(local: FakeHost) -> None:
+    local.answers["docker version"] = FAILS
+    with pytest.raises(OpsError, match="no Docker Engine answers"):
+        builds.build("")
+
+
+def test_with_a_registry_it_is_pushed_there(
+    local: FakeHost,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = replace(settings, registry="registry.example/team")
+    monkeypatch.setattr(Settings, "load", classmethod(lambda _: own))
+    monkeypatch.setattr("ops.registry.push", lambda *words: f"{words[1]}/{words[2]}")
+    builds.push("")
+
+    assert local.ran("docker image inspect")
+    assert capsys.readouterr().out.startswith("registry.example/team/mlflow-compose/web:")
+
+
+def test_without_one_it_is_sent_to_the_hosts(
+    local: FakeHost,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert local
+
+    @contextmanager
+    def reach(_: Settings, hosts: str) -> Iterator[list[Site]]:
+        yield [Site(FakeHost({}), settings) for _ in hosts.split(",")]
+
+    monkeypatch.setattr("ops.fleet.reach", reach)
+    sent = [Sent("a", 7, 1, 2), Sent("b", 0, 0, 3)]
+    monkeypatch.setattr("ops.transfer.send_image", lambda *_: sent)
+    builds.push("a,b")
+    said = capsys.readouterr()
+
+    assert f"{stack.web_image(settings)}\n" == said.out
+    assert "b has it already" in said.err
+    assert "a has it already" not in said.err

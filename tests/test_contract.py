@@ -1,0 +1,326 @@
+"""What the parts of the repository promise one another."""
+
+import ast
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from invoke.collection import Collection
+
+import tasks
+from ops import stack
+from ops.settings import PARSERS, Settings
+from tests.conftest import ROOT
+
+MODULES = sorted(path for path in (ROOT / "ops").glob("*.py") if path.stem != "__init__")
+COMPOSE = (ROOT / "compose" / "compose.yaml").read_text("utf-8")
+CODE = "\n".join(line for line in COMPOSE.splitlines() if not line.lstrip().startswith("#"))
+REQUIREMENTS = ["requirements.txt", "requirements-dev.txt", "mlflow/requirements.txt"]
+LONG_RUNNING = ["db", "web", "nginx"]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def service(name: str) -> str:
+    """Return the text of a service of the compose file."""
+    services = CODE[CODE.index("\nservices:\n") :]
+    found = re.search(rf"^  {name}:\n((?:    .*\n|\n)+)", services, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def networks(name: str) -> list[str]:
+    """Return the networks of a service, given as a list or, with aliases, as a map."""
+    listed = re.search(r"^    networks: \[(.*)\]$", service(name), re.MULTILINE)
+    if listed:
+        return listed[1].split(", ")
+    block = re.search(r"^    networks:\n((?:      .*\n)+)", service(name), re.MULTILINE)
+    return re.findall(r"^      (\w+):$", block[1], re.MULTILINE) if block else []
+
+
+# --- Documents ---
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/runbook.md"]
+)
+def test_the_document_is_there_and_says_something(name: str) -> None:
+    assert len(read(name)) > 200
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    numbers = sorted(int(path.name[:4]) for path in (ROOT / "docs" / "decisions").glob("0*.md"))
+
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("name", sorted(Collection.from_module(tasks).task_names))
+def test_every_task_is_in_the_readme(name: str) -> None:
+    assert f"`invoke {name}`" in read("README.md")
+
+
+def test_every_link_within_the_documents_leads_somewhere() -> None:
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_document_that_code_speaks_of_is_there() -> None:
+    files = [*MODULES, ROOT / ".env.example", ROOT / "compose" / "compose.yaml"]
+    for file in files:
+        for name in re.findall(r"docs/[\w/-]+\.md", file.read_text("utf-8")):
+            assert (ROOT / name).exists(), f"{file.name}: {name}"
+
+
+@pytest.mark.parametrize("symptom", ["half-migrated", "foreign volume"])
+def test_the_runbook_has_the_symptoms_that_errors_name(symptom: str) -> None:
+    assert symptom in read("docs/runbook.md").lower()
+
+
+def test_every_file_that_contributing_sends_to_is_there() -> None:
+    for name in re.findall(
+        r"`((?:tests|ops|docs|compose|nginx|mlflow)/[\w./-]*)`", read("CONTRIBUTING.md")
+    ):
+        assert (ROOT / name).exists(), name
+
+
+# --- Settings ---
+
+
+def example() -> dict[str, str]:
+    """Return the keys of .env.example with the values shown."""
+    return dict(
+        re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)='(.*)'$", read(".env.example"), re.MULTILINE)
+    )
+
+
+def test_the_example_has_every_key_once_and_no_other() -> None:
+    keys = re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=", read(".env.example"), re.MULTILINE)
+
+    assert sorted(keys) == sorted(PARSERS)
+    assert set(keys) == set(example())
+
+
+def test_the_example_shows_the_defaults() -> None:
+    """Where the default is "not set", it shows a value as it may be."""
+    defaults = Settings()
+    for key, shown in example().items():
+        default = getattr(defaults, key.lower())
+        if default not in ("", None):
+            assert shown == str(default).lower(), key
+
+
+def test_every_value_of_the_example_is_a_good_one() -> None:
+    for key, shown in example().items():
+        if shown and not key.startswith("BUILD_"):
+            PARSERS[key](shown)
+
+
+# --- The compose file ---
+
+
+def test_the_compose_file_has_no_version_no_container_names_and_no_defaults() -> None:
+    assert not re.search(r"^version:", CODE, re.MULTILINE)
+    assert "container_name" not in CODE
+    assert re.findall(r"\$\{\w+:?-[^}]*\}", CODE) == []
+    assert re.findall(r"\$\{\w+\}|\$\w+", CODE) == []
+
+
+def test_exactly_one_port_is_published_and_it_is_nginx_s() -> None:
+    assert len(re.findall(r"^ +ports:", CODE, re.MULTILINE)) == 1
+    assert len(re.findall(r"published:", CODE)) == 1
+    assert "published: ${HTTP_PORT:?}" in service("nginx")
+    assert "host_ip: ${BIND_ADDRESS:?}" in service("nginx")
+
+
+def test_the_services_are_those_of_the_model() -> None:
+    services = CODE[CODE.index("\nservices:\n") : CODE.index("\nnetworks:\n")]
+
+    assert tuple(re.findall(r"^  (\w+):$", services, re.MULTILINE)) == stack.SERVICES
+
+
+@pytest.mark.parametrize("name", stack.SERVICES)
+def test_a_service_has_limit_restart_policy_logging_and_networks(name: str) -> None:
+    text = service(name)
+
+    assert re.search(r"limits:\n +memory: \$\{\w+_MEMORY_LIMIT:\?\}", text)
+    assert re.search(r"^    restart: (unless-stopped|\"no\")$", text, re.MULTILINE)
+    assert "    logging: *logging\n" in text
+    assert networks(name)
+    assert "privileged" not in text
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_a_service_that_keeps_running_has_a_health_check_and_starts_again(name: str) -> None:
+    assert "    healthcheck:\n" in service(name)
+    assert "    restart: unless-stopped\n" in service(name)
+
+
+def test_the_migration_is_tried_once() -> None:
+    assert '    restart: "no"\n' in service("migrate")
+
+
+def test_only_the_server_is_on_both_networks_and_the_database_s_has_no_way_out() -> None:
+    assert {name: networks(name) for name in stack.SERVICES} == {
+        "db": ["backend"],
+        "migrate": ["backend"],
+        "web": ["frontend", "backend"],
+        "nginx": ["frontend"],
+    }
+    assert re.search(r"^  backend:\n +internal: true$", CODE, re.MULTILINE)
+
+
+def test_logs_are_rotated() -> None:
+    assert re.search(r"driver: json-file\n  options:\n    max-size: \w+\n    max-file: ", CODE)
+
+
+def test_the_database_s_data_is_in_a_named_volume() -> None:
+    assert "- db:/var/lib/mysql\n" in service("db")
+    assert re.search(r"^volumes:\n  db:\n", CODE, re.MULTILINE)
+
+
+def test_the_model_knows_the_series_of_the_database_image() -> None:
+    assert f"    image: mysql:{stack.MYSQL_SERIES}\n" in service("db")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--log-bin-trust-function-creators=ON",
+        "--gtid-mode=ON",
+        "--enforce-gtid-consistency=ON",
+        "--character-set-server=utf8mb4",
+        "--collation-server=utf8mb4_0900_bin",
+    ],
+)
+def test_the_database_has_the_options_that_mlflow_and_backups_need(option: str) -> None:
+    assert f"- {option}\n" in service("db")
+
+
+def test_connections_are_renewed_before_mysql_closes_them() -> None:
+    found = re.search(r'POOL_RECYCLE: "(\d+)"', service("web"))
+
+    assert found is not None
+    assert 0 < int(found[1]) < 28_800
+
+
+def test_no_secret_is_in_the_environment_of_a_container() -> None:
+    assert re.findall(r"(?:PASSWORD|SECRET_ACCESS_KEY|PASSPHRASE): ", CODE) == []
+
+
+@pytest.mark.parametrize("folder", ["compose", "nginx", "mlflow"])
+def test_folders_of_configuration_hold_no_python(folder: str) -> None:
+    assert [path for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".pyc"}] == []
+
+
+# --- Requirements ---
+
+
+def pins(name: str) -> dict[str, str]:
+    """Return the pinned versions of a requirements file, with their markers."""
+    found = re.findall(r"^([a-z0-9._-]+)==(\S+)(?: ; (.*?))? \\$", read(name), re.MULTILINE)
+    return {f"{package} {marker}": version for package, version, marker in found}
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_requirements_are_pinned_by_hash_and_name_no_address(name: str) -> None:
+    text = read(name)
+    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    heads = [line for line in lines if not line.startswith(" ")]
+
+    assert "://" not in text
+    assert not re.search(r"--(?:extra-)?index-url|--find-links|--trusted-host", text)
+    assert len(heads) == len(pins(name))
+    for head, following in pairwise(lines):
+        if not head.startswith(" "):
+            assert re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?", following), head
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_requirements_are_of_their_input_file(name: str) -> None:
+    wanted = re.findall(r"^([a-z][\w-]*)", read(name.replace(".txt", ".in")), re.MULTILINE)
+    pinned = {key.split()[0] for key in pins(name)}
+
+    assert {re.sub("[-_.]+", "-", package) for package in wanted} <= pinned
+
+
+def test_what_several_requirement_files_pin_they_pin_alike() -> None:
+    versions: dict[str, set[str]] = {}
+    for name in REQUIREMENTS:
+        for package, version in pins(name).items():
+            versions.setdefault(package.split()[0], set()).add(version)
+    # Two versions of one package for two Pythons are in one file, with markers.
+    forked = {
+        key.split()[0]
+        for name in REQUIREMENTS
+        for key in pins(name)
+        if "python" in key.split(" ", 1)[1]
+    }
+
+    assert {package for package, found in versions.items() if len(found) > 1} <= forked
+
+
+def test_operators_do_not_install_mlflow() -> None:
+    assert not [key for key in pins("requirements.txt") if key.startswith("mlflow")]
+    assert not [key for key in pins("requirements-dev.txt") if key.startswith("mlflow")]
+    assert pins("mlflow/requirements.txt")["mlflow "] == "3.17.2"
+
+
+# --- Modules ---
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules that a file imports, of ops with their names, of others by package."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "ops":
+            found |= {f"ops.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(str(node.module))
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_every_module_has_its_test_file(path: Path) -> None:
+    assert (ROOT / "tests" / f"test_{path.stem}.py").exists()
+
+
+@pytest.mark.parametrize("path", [*MODULES, ROOT / "tasks.py"], ids=lambda path: path.stem)
+def test_nothing_here_imports_mlflow(path: Path) -> None:
+    assert not [name for name in imports(path) if name.partition(".")[0] == "mlflow"]
+
+
+def order() -> list[str]:
+    """Return the modules in the order in which ops/__init__.py lists them."""
+    text = ast.get_docstring(ast.parse(read("ops/__init__.py"))) or ""
+    return [name for name in re.findall(r"`(\w+)`", text) if (ROOT / "ops" / f"{name}.py").exists()]
+
+
+def test_the_list_of_modules_is_whole() -> None:
+    assert sorted({*order()}) == [path.stem for path in MODULES]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_point_up_the_list_only(path: Path) -> None:
+    above = order()[: order().index(path.stem)]
+    own = {name.removeprefix("ops.") for name in imports(path) if name.startswith("ops.")}
+
+    assert own - set(above) == set()
+
+
+def test_the_migration_stands_apart() -> None:
+    for path in [*MODULES, ROOT / "tasks.py"]:
+        assert "ops.migration" not in imports(path)
+    assert not [name for name in imports(ROOT / "ops" / "migration.py") if name.startswith("ops")]
+
+
+def test_tasks_import_nothing_of_ops_before_they_are_called() -> None:
+    tree = ast.parse(read("tasks.py"))
+    top = [node for node in tree.body if isinstance(node, ast.ImportFrom | ast.Import)]
+
+    assert not [node for node in top if "ops" in ast.dump(node)]

@@ -1,0 +1,166 @@
+"""Deploy and roll back up to the point where something is done; what follows is rollout's."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ops import deploys, release, stack
+from ops.errors import OpsError
+from ops.release import Release
+from ops.rollout import Move
+from ops.settings import Settings
+from ops.site import Facts, Site
+from tests.conftest import FakeHost, a_container, a_release
+
+IDS = [f"2026112{day}T000000Z" for day in range(1, 5)]
+
+
+def site(settings: Settings) -> Site:
+    return Site(FakeHost({}), settings)
+
+
+def history(live: str, **origins: str) -> Facts:
+    """Return a host with good releases; `origins` maps a rollback's place to what it brought."""
+    releases = {}
+    for number, identity in enumerate(IDS):
+        origin = origins.get(f"r{number}", identity)
+        releases[identity] = a_release(id=identity, origin=origin)
+    record = [json.dumps({"release": each, "result": "ok"}) for each in IDS]
+    return Facts(releases=releases, live=releases[live], record=record)
+
+
+def test_back_is_the_last_good_release_before_the_live_one(settings: Settings) -> None:
+    assert IDS[2] == deploys.target(site(settings), history(IDS[3]), "").id
+
+
+def test_back_from_a_rollback_is_further_back(settings: Settings) -> None:
+    facts = history(IDS[3], r3=IDS[1])
+
+    assert IDS[0] == deploys.target(site(settings), facts, "").id
+
+
+def test_a_release_that_failed_is_not_gone_back_to(settings: Settings) -> None:
+    facts = history(IDS[3])
+    facts.record.append(json.dumps({"release": IDS[2], "result": "failed: switch"}))
+
+    assert IDS[1] == deploys.target(site(settings), facts, "").id
+
+
+def test_one_can_be_named(settings: Settings) -> None:
+    assert IDS[0] == deploys.target(site(settings), history(IDS[3]), IDS[0]).id
+
+
+@pytest.mark.parametrize(
+    ("live", "to", "cause"),
+    [(IDS[0], "", "no earlier good release"), (IDS[3], "x'; rm -rf", "has no release")],
+)
+def test_what_is_not_there_is_refused(settings: Settings, live: str, to: str, cause: str) -> None:
+    with pytest.raises(OpsError, match=cause) as caught:
+        deploys.target(site(settings), history(live), to)
+
+    assert 2 == caught.value.code
+
+
+def test_a_host_without_a_release_is_refused(settings: Settings) -> None:
+    with pytest.raises(OpsError, match="no live release"):
+        deploys.target(site(settings), Facts(), "")
+
+
+def test_a_release_of_another_schema_is_refused_with_both_revisions(settings: Settings) -> None:
+    facts = history(IDS[3])
+    facts.releases[IDS[2]] = replace(facts.releases[IDS[2]], schema="older")
+    with pytest.raises(OpsError, match="needs schema older, the database is at a"):
+        deploys.target(site(settings), facts, "")
+
+
+def well(live: Release) -> Facts:
+    web = a_container("web", release=live.web)
+    return Facts(
+        live=live,
+        containers=[a_container("db"), web, a_container("nginx")],
+        record=[json.dumps({"release": live.id, "result": "ok"})],
+    )
+
+
+def test_the_same_content_running_well_is_unchanged(settings: Settings) -> None:
+    assert settings.stack_name
+    live = a_release()
+    new = replace(live, id=IDS[3])
+
+    assert deploys.unchanged(new, well(live))
+    assert not deploys.unchanged(replace(new, image_id="sha256:2"), well(live))
+    assert not deploys.unchanged(new, Facts())
+    assert not deploys.unchanged(new, Facts(live=live))
+
+
+def test_another_schema_is_refused_unless_it_is_wanted() -> None:
+    facts = [well(a_release())]
+    new = a_release(id=IDS[3], schema="b")
+    with pytest.raises(OpsError, match="needs schema b, the database is at a") as caught:
+        deploys.check_schema(Move(release=new, files={}, secrets={}), facts)
+
+    assert 2 == caught.value.code
+    assert "invoke deploy --migrate" in caught.value.remedy
+    deploys.check_schema(Move(release=new, files={}, secrets={}, migrate=True), facts)
+    deploys.check_schema(Move(release=a_release(id=IDS[3]), files={}, secrets={}), facts)
+
+
+def test_new_secrets_are_not_made_for_a_stack_that_has_some(settings: Settings) -> None:
+    bare = replace(settings, mysql_password=None)
+    with pytest.raises(OpsError, match="lacks MYSQL_PASSWORD") as caught:
+        deploys.check_secrets(bare, [well(a_release())])
+
+    assert 2 == caught.value.code
+    deploys.check_secrets(bare, [Facts()])
+    deploys.check_secrets(settings, [well(a_release())])
+
+
+def docker(settings: Settings, **more: str) -> FakeHost:
+    answers: dict[str, Any] = {
+        "docker version": "28.2",
+        "docker compose version": "2.40",
+        "docker image inspect": "sha256:7\n",
+        "docker run --rm --network=none --entrypoint=python": "c0ffee\n",
+        "git": "abc-dirty\n",
+    }
+    assert settings
+    return FakeHost(answers | more)
+
+
+def test_a_plan_holds_the_image_the_files_and_the_schema_the_image_says(
+    settings: Settings,
+) -> None:
+    host = docker(settings)
+    move = deploys.planned(settings, host, [Facts()], migrate=False)
+    new = move.release
+
+    assert (stack.web_image(settings), "sha256:7") == (new.image, new.image_id)
+    assert ("c0ffee", "abc-dirty", "deploy") == (new.schema, new.commit, new.what)
+    assert new.id == new.origin
+    assert release.contents(settings, new.image)[0] == move.files
+    assert set(move.files) == set(new.files)
+    assert sorted(move.secrets) == new.secrets
+    assert host.ran("--head")
+
+
+def test_the_schema_of_a_known_image_is_not_asked_for_again(settings: Settings) -> None:
+    host = docker(settings)
+    live = a_release(image_id="sha256:7", schema="known")
+    move = deploys.planned(settings, host, [Facts(live=live)], migrate=False)
+
+    assert "known" == move.release.schema
+    assert not host.ran("--head")
+
+
+def test_the_plan_is_shown_with_every_change(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert settings
+    deploys.show_plan(a_release(id=IDS[3], schema="b"), [well(a_release())])
+    deploys.show_plan(a_release(id=IDS[3]), [well(a_release())])
+    said = capsys.readouterr().err
+
+    assert "  schema: a -> b\n" in said
+    assert "nothing in it changed" in said

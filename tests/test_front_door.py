@@ -1,0 +1,166 @@
+"""The front door, against a real HTTP server on this machine."""
+
+import socket
+from dataclasses import replace
+
+import pytest
+
+from ops import front_door
+from ops.errors import OpsError
+from ops.front_door import FrontDoor, RequestError
+from ops.settings import Settings
+from tests.conftest import StandInServer
+
+PROBE = "POST /experiments/search"
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def test_a_server_that_answers_raises_nothing(server: StandInServer) -> None:
+    FrontDoor(server.url).answers()
+
+    assert server.requests == [PROBE]
+
+
+def test_a_trailing_slash_of_the_address_does_not_matter(server: StandInServer) -> None:
+    FrontDoor(f"{server.url}/").answers()
+
+    assert server.requests == [PROBE]
+
+
+@pytest.mark.parametrize("status", [301, 400, 403, 404, 413, 500, 502, 503])
+def test_an_answer_that_is_no_success_has_its_status_and_text(
+    server: StandInServer, status: int
+) -> None:
+    server.broken[PROBE] = (status, b"Invalid Host header " + b"x" * 1000)
+    with pytest.raises(RequestError, match=f"HTTP {status}: Invalid Host header") as caught:
+        FrontDoor(server.url).answers()
+
+    assert caught.value.status == status
+    assert len(str(caught.value)) < 400
+    assert server.requests == [PROBE]  # and it was not tried again
+
+
+def test_an_empty_answer_shows_the_reason(server: StandInServer) -> None:
+    server.broken[PROBE] = (502, b"")
+    with pytest.raises(RequestError, match="HTTP 502: Bad Gateway"):
+        FrontDoor(server.url).answers()
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"[1, 2]", b"\xff"])
+def test_an_answer_that_is_not_mlflow_s_is_an_error(server: StandInServer, body: bytes) -> None:
+    server.broken[PROBE] = (200, body)
+    with pytest.raises(RequestError, match="answered something that is not"):
+        FrontDoor(server.url).answers()
+
+
+def test_no_server_is_status_0() -> None:
+    with pytest.raises(RequestError, match=r"no answer from http://127\.0\.0\.1") as caught:
+        FrontDoor(f"http://127.0.0.1:{closed_port()}").answers()
+
+    assert caught.value.status == 0
+
+
+def test_a_server_that_hangs_up_is_status_0(server: StandInServer) -> None:
+    server.broken[PROBE] = None
+    with pytest.raises(RequestError) as caught:
+        FrontDoor(server.url).answers()
+
+    assert caught.value.status == 0
+
+
+def test_no_request_is_ever_repeated(server: StandInServer) -> None:
+    """A repeated write could be done twice."""
+    server.broken["GET /runs/get"] = None
+    with pytest.raises(RequestError):
+        FrontDoor(server.url).call("GET", "/runs/get", {"run_id": "1"})
+
+    assert server.requests == ["GET /runs/get"]
+
+
+@pytest.mark.parametrize("url", ["http://", "http://a..b", "nonsense://x", "http://[::1"])
+def test_an_address_that_is_none_is_an_error_of_ours(url: str) -> None:
+    with pytest.raises(RequestError):
+        FrontDoor(url).answers()
+
+
+@pytest.mark.parametrize(
+    ("bind", "public", "address", "host"),
+    [
+        ("127.0.0.1", "", "http://127.0.0.1:6000", "localhost:6000"),
+        ("0.0.0.0", "https://x.example", "http://127.0.0.1:6000", "x.example"),
+        ("10.1.2.3", "http://x.example:8080", "http://10.1.2.3:6000", "x.example:8080"),
+        ("::", "", "http://[::1]:6000", "localhost:6000"),
+    ],
+)
+def test_the_local_door_is_asked_under_the_public_name(
+    bind: str, public: str, address: str, host: str
+) -> None:
+    settings = Settings(bind_address=bind, public_url=public, http_port=6000)
+    door = front_door.local(settings)
+
+    assert door.url == address
+    assert door._headers == {"Host": host}
+
+
+def test_the_public_name_arrives_at_the_server(server: StandInServer) -> None:
+    settings = Settings(public_url="https://x.example", http_port=server.port)
+    front_door.local(settings).answers()
+    front_door.local(replace(settings, public_url="")).answers()
+
+    assert server.hosts == ["x.example", f"localhost:{server.port}"]
+
+
+def test_waiting_ends_with_the_first_answer(
+    server: StandInServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.broken[PROBE] = (502, b"")
+    monkeypatch.setattr("time.sleep", lambda _: server.broken.clear())
+    asked: list[str] = []
+    front_door.wait(FrontDoor(server.url), 30, lambda: asked.append("alive"))
+
+    assert asked == ["alive"]
+    assert server.requests == [PROBE, PROBE]
+
+
+def test_waiting_gives_up_after_its_time_and_says_what_came_last(server: StandInServer) -> None:
+    server.broken[PROBE] = (502, b"")
+    with pytest.raises(OpsError) as caught:
+        front_door.wait(FrontDoor(server.url), -1, lambda: None)
+
+    assert "no answer at the front door after" in caught.value.cause
+    assert "HTTP 502: Bad Gateway" in caught.value.cause
+    assert caught.value.code == 1
+
+
+def test_waiting_for_a_server_that_died_ends_at_once(server: StandInServer) -> None:
+    server.broken[PROBE] = (502, b"")
+
+    def alive() -> None:
+        raise OpsError("it died", "look")
+
+    with pytest.raises(OpsError, match="it died"):
+        front_door.wait(FrontDoor(server.url), 30, alive)
+
+
+def test_the_pages_that_may_read_an_answer_are_known(server: StandInServer) -> None:
+    door = FrontDoor(server.url)
+    assert door.allowed_origin("https://page.test") == ""
+
+    server.headers["Access-Control-Allow-Origin"] = "https://page.test"
+    assert door.allowed_origin("https://page.test") == "https://page.test"
+
+    server.broken["GET /experiments/search"] = None
+    with pytest.raises(RequestError, match="no answer from"):
+        door.allowed_origin("https://page.test")
+
+
+@pytest.mark.parametrize(
+    ("bind", "found"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.1", "10.0.0.1")],
+)
+def test_a_machine_finds_its_own_door_whatever_it_listens_on(bind: str, found: str) -> None:
+    assert front_door.address(Settings(bind_address=bind)) == found

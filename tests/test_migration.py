@@ -1,0 +1,410 @@
+"""The migration job on real SQLite files; a small Alembic folder stands in for MLflow's."""
+
+import ast
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import OperationalError
+
+from ops import migration
+from ops.migration import JobError
+
+FIRST = """
+revision, down_revision = "aaa1", None
+import sqlalchemy as sa
+from alembic import op
+def upgrade():
+    op.create_table("experiments", sa.Column("id", sa.Integer, primary_key=True))
+    op.create_table(
+        "runs",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("experiment", sa.Integer, sa.ForeignKey("experiments.id")),
+    )
+"""
+SECOND = """
+revision, down_revision = "bbb2", "aaa1"
+import sqlalchemy as sa
+from alembic import op
+def upgrade():
+    op.create_table("traces", sa.Column("id", sa.Integer, primary_key=True))
+    op.add_column("runs", sa.Column("name", sa.String(10)))
+"""
+
+
+class Job:
+    """The job on one database, with the stand-in's scripts and upgrade."""
+
+    def __init__(self, folder: Path) -> None:
+        versions = folder / "scripts" / "versions"
+        versions.mkdir(parents=True)
+        (versions / "first.py").write_text(FIRST, "utf-8")
+        (versions / "second.py").write_text(SECOND, "utf-8")
+        self.file = folder / "mlflow.db"
+        self.uri = f"sqlite:///{self.file}"
+        self.engine = sa.create_engine(self.uri)
+        self.script = ScriptDirectory(str(folder / "scripts"))
+        self.upgrades: list[str] = []
+        self.target = "bbb2"
+
+    def upgrade_to(self, revision: str) -> None:
+        """Bring the database to a revision, as `mlflow db upgrade` of that time did."""
+
+        def steps(current: str, _: object) -> object:
+            return self.script._upgrade_revs(revision, current)
+
+        with (
+            EnvironmentContext(Config(), self.script, fn=steps) as context,
+            self.engine.begin() as connection,
+        ):
+            context.configure(connection=connection)
+            context.run_migrations()
+
+    def upgrade(self, uri: str) -> None:
+        """Stand in for MLflow's own migration."""
+        self.upgrades.append(uri)
+        self.upgrade_to(self.target)
+
+    def killed_upgrade(self, _: str) -> None:
+        """Stand in for a migration that is killed half-way."""
+        self.upgrade_to("aaa1")
+        raise KeyboardInterrupt
+
+    def run(self, *, existing: bool = False) -> None:
+        migration.migrate(self.engine, self.uri, existing=existing)
+
+    def do(self, *statements: str) -> None:
+        with self.engine.begin() as connection:
+            for statement in statements:
+                connection.execute(sa.text(statement))
+
+    def tables(self) -> set[str]:
+        return set(sa.inspect(self.engine).get_table_names())
+
+    def rows(self, statement: str) -> list[tuple[object, ...]]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(sa.text(statement))]
+
+    def content(self) -> list[str]:
+        """Return all of the database as SQL."""
+        with closing(sqlite3.connect(self.file)) as connection:
+            return list(connection.iterdump())
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+    made = Job(tmp_path)
+    monkeypatch.setattr(migration, "scripts", lambda: made.script)
+    monkeypatch.setattr(migration, "upgrade", made.upgrade)
+    monkeypatch.setattr(migration, "CONNECT_SECONDS", 0)
+    yield made
+    made.engine.dispose()
+
+
+WHOLE = {"alembic_version", "experiments", "runs", "traces"}
+
+
+def test_the_module_needs_sqlalchemy_and_alembic_only() -> None:
+    tree = ast.parse(Path(migration.__file__).read_text("utf-8"))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names.add(str(node.module).partition(".")[0])
+
+    assert names - sys.stdlib_module_names == {"sqlalchemy", "alembic"}
+
+
+def test_an_empty_database_is_brought_to_the_newest_revision(job: Job) -> None:
+    job.run()
+
+    assert job.upgrades == [job.uri]
+    assert migration.revision(job.engine) == "bbb2"
+    assert job.tables() == WHOLE
+
+
+def test_a_current_database_is_left_alone(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    job.run()
+    job.do("INSERT INTO runs VALUES (1, NULL, 'x')")
+    before = job.file.read_bytes()
+    job.run()
+    job.run(existing=True)
+
+    assert job.upgrades == [job.uri]
+    assert job.file.read_bytes() == before
+    assert capsys.readouterr().err.splitlines()[-1] == "schema is current: bbb2"
+
+
+def test_the_journal_is_open_exactly_while_the_migration_runs(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def upgrade(_: str) -> None:
+        seen.append(migration.journal(job.engine))
+        job.upgrade_to("bbb2")
+
+    monkeypatch.setattr(migration, "upgrade", upgrade)
+    job.run()
+    (row,) = seen
+
+    assert row is not None
+    assert (row.from_revision, row.to_revision) == ("", "bbb2")
+    assert row.started_at.endswith("Z")
+    assert migration.journal(job.engine) is None
+
+
+def test_mlflow_takes_a_database_with_nothing_but_the_journal_for_empty(job: Job) -> None:
+    """The rule of mlflow/store/db/utils.py, _is_empty_database, MLflow 3.17.2."""
+    migration.open_journal(job.engine, "", "bbb2")
+
+    assert all(name.startswith("alembic_") for name in job.tables())
+
+
+def test_an_interrupted_first_migration_is_undone_and_said(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(migration, "upgrade", job.killed_upgrade)
+    with pytest.raises(KeyboardInterrupt):
+        job.run()
+    assert "runs" in job.tables()
+
+    monkeypatch.setattr(migration, "upgrade", job.upgrade)
+    job.run()
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+
+    assert len(notes) == 1
+    assert "was undone: the database held no data" in notes[0]
+    assert migration.revision(job.engine) == "bbb2"
+    assert job.tables() == WHOLE
+
+
+def test_a_first_migration_may_be_interrupted_any_number_of_times(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        monkeypatch.setattr(migration, "upgrade", job.killed_upgrade)
+        with pytest.raises(KeyboardInterrupt):
+            job.run()
+        row = migration.journal(job.engine)
+        assert row is not None
+        assert row.from_revision == ""
+
+    monkeypatch.setattr(migration, "upgrade", job.upgrade)
+    job.run()
+    assert job.tables() == WHOLE
+
+
+def test_a_kill_after_the_last_change_only_leaves_the_journal_to_close(job: Job) -> None:
+    migration.open_journal(job.engine, "", "bbb2")
+    job.upgrade_to("bbb2")
+    job.do("INSERT INTO runs VALUES (1, NULL, 'x')")
+    job.run()
+
+    assert job.upgrades == []
+    assert job.tables() == WHOLE
+    assert job.rows("SELECT id FROM runs") == [(1,)]
+
+
+def refused(job: Job, *, existing: bool = False) -> JobError:
+    """Return the error of a job that must not touch the database."""
+    before = job.content()
+    with pytest.raises(JobError) as caught:
+        job.run(existing=existing)
+    assert caught.value.code == 2
+    assert job.content() == before
+    assert job.upgrades == []
+    return caught.value
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_an_interrupted_first_migration_is_not_undone_once_a_run_was_logged(
+    job: Job, existing: bool
+) -> None:
+    migration.open_journal(job.engine, "", "bbb2")
+    job.upgrade_to("aaa1")
+    job.do("INSERT INTO runs VALUES (1, NULL)")
+    error = refused(job, existing=existing)
+
+    assert "half-migrated: it was being migrated from empty to bbb2 since 20" in error.cause
+    assert "restore the copy" in error.remedy
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_an_interrupted_later_migration_is_refused_and_never_tried_again(
+    job: Job, existing: bool
+) -> None:
+    job.upgrade_to("aaa1")
+    migration.open_journal(job.engine, "aaa1", "bbb2")
+    error = refused(job, existing=existing)
+
+    assert "half-migrated: it was being migrated from aaa1 to bbb2" in error.cause
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_tables_without_a_revision_are_refused(job: Job, existing: bool) -> None:
+    job.do("CREATE TABLE somebody (id INTEGER)")
+
+    assert "holds tables but names no schema revision" in refused(job, existing=existing).cause
+
+
+def test_a_database_of_an_older_mlflow_is_migrated_only_when_asked(job: Job) -> None:
+    job.upgrade_to("aaa1")
+    job.do("INSERT INTO experiments VALUES (7)", "INSERT INTO runs VALUES (1, 7)")
+    error = refused(job)
+    assert error.cause == "the database is at revision aaa1 of an older MLflow; this one needs bbb2"
+    assert "invoke up --migrate" in error.remedy
+
+    job.run(existing=True)
+    assert migration.revision(job.engine) == "bbb2"
+    assert job.rows("SELECT * FROM runs") == [(1, 7, None)]
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_database_of_a_newer_mlflow_is_refused(job: Job, existing: bool) -> None:
+    job.do("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+    job.do("INSERT INTO alembic_version VALUES ('zzz9')")
+    error = refused(job, existing=existing)
+
+    assert "revision zzz9, which this MLflow does not know" in error.cause
+
+
+def test_a_failed_migration_keeps_its_journal(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise JobError("the migration failed: no space", "look", 1)
+
+    job.upgrade_to("aaa1")
+    monkeypatch.setattr(migration, "upgrade", fail)
+    with pytest.raises(JobError, match="no space"):
+        job.run(existing=True)
+
+    assert migration.journal(job.engine) is not None
+
+
+# --- What MLflow says when it fails: its command is a stand-in program ---
+
+
+@pytest.fixture
+def mlflow_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    def say(text: str, code: int) -> None:
+        program = tmp_path / "python"
+        program.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{text}\nEND\nexit {code}\n", "utf-8")
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+
+    return say
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "(pymysql.err.OperationalError) (1050, \"Table 'experiments' already exists\")",
+        "(pymysql.err.OperationalError) (1060, \"Duplicate column name 'name'\")",
+        "(pymysql.err.OperationalError) (1061, \"Duplicate key name 'index'\")",
+        "(pymysql.err.OperationalError) (1826, \"Duplicate foreign key constraint name 'x'\")",
+        "(sqlite3.OperationalError) table experiments already exists",
+        "(sqlite3.OperationalError) duplicate column name: name",
+    ],
+)
+def test_a_schema_that_was_half_made_is_recognised_by_what_the_database_says(
+    mlflow_says: Callable[[str, int], None], line: str
+) -> None:
+    mlflow_says(f"Traceback …\n{line}\n[SQL: …]", 1)
+    with pytest.raises(JobError) as caught:
+        migration.upgrade("sqlite://")
+
+    assert "half-migrated: it already holds parts of a later revision" in caught.value.cause
+    assert line in caught.value.cause
+    assert caught.value.code == 2
+
+
+def test_any_other_failure_shows_its_last_line(mlflow_says: Callable[[str, int], None]) -> None:
+    mlflow_says("Traceback …\n(1419, 'You do not have the SUPER privilege')\n\n", 1)
+    with pytest.raises(JobError) as caught:
+        migration.upgrade("sqlite://")
+
+    assert caught.value.code == 1
+    assert "(1419, 'You do not have the SUPER privilege')" in caught.value.cause
+
+
+def test_a_failure_without_a_word_shows_the_exit_code(
+    mlflow_says: Callable[[str, int], None],
+) -> None:
+    mlflow_says("", 137)
+    with pytest.raises(JobError, match="exit code 137"):
+        migration.upgrade("sqlite://")
+
+
+def test_a_migration_that_succeeds_raises_nothing(
+    mlflow_says: Callable[[str, int], None],
+) -> None:
+    mlflow_says("INFO: table x already exists, fine", 0)
+    migration.upgrade("sqlite://")
+
+
+# --- The program ---
+
+
+def main(job: Job, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", job.uri)
+    monkeypatch.setattr(sys, "argv", ["migration.py", *words])
+    return migration.main()
+
+
+def test_the_program_ends_with_0_when_the_schema_is_current(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(job, monkeypatch) == 0
+    assert main(job, monkeypatch) == 0
+
+
+def test_the_program_prints_its_error_and_ends_with_its_code(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.upgrade_to("aaa1")
+    assert main(job, monkeypatch) == 2
+    out, err = capsys.readouterr()
+
+    assert out == ""
+    assert err.splitlines()[0].startswith("error: the database is at revision aaa1")
+    assert err.splitlines()[1].startswith("  try: ")
+    assert main(job, monkeypatch, "--existing") == 0
+
+
+def test_a_database_that_cannot_be_reached_is_an_error(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.uri = "sqlite:////no/such/folder/mlflow.db"
+
+    assert main(job, monkeypatch) == 1
+    assert "error: cannot reach the database: unable to open" in capsys.readouterr().err
+
+
+def test_a_refused_password_is_told_from_a_database_that_is_starting(job: Job) -> None:
+    class Refusing(sa.Engine):
+        """What PyMySQL answers to a wrong password."""
+
+        def __init__(self) -> None:
+            """Connect to nothing."""
+
+        def connect(self) -> sa.Connection:
+            denied = RuntimeError(1045, "Access denied for user 'mlflow'@'172.18.0.4'")
+            raise OperationalError("", None, denied)
+
+    assert job.upgrades == []
+    with (
+        pytest.raises(JobError, match="refuses the password") as caught,
+        migration.connect(Refusing()),
+    ):
+        pass
+
+    assert caught.value.code == 2

@@ -1,0 +1,125 @@
+"""Releases: what is in one, how two differ, how one travels."""
+
+import io
+import json
+import tarfile
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from ops import release, stack
+from ops.release import Release
+from ops.settings import Settings
+from tests.conftest import a_release
+
+
+def unpacked(data: bytes) -> dict[str, tuple[str, int]]:
+    """Return text and mode of every file of a tar."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        found = {}
+        for entry in tar:
+            stream = tar.extractfile(entry)
+            assert stream is not None
+            found[entry.name] = (stream.read().decode(), entry.mode)
+        return found
+
+
+def test_an_id_is_the_time_in_utc_and_sorts_as_text() -> None:
+    early, late = (datetime(2026, 11, 9, 8, 0, second, tzinfo=UTC) for second in (1, 2))
+
+    assert "20261109T080001Z" == release.new_id(early)
+    assert release.new_id(early) < release.new_id(late)
+
+
+def test_a_release_is_read_back_as_written() -> None:
+    one = a_release(variables={"A": "größer"}, files={"x": "1"}, secrets=["s-1"])
+
+    assert one == Release.from_json(json.loads(one.as_json()))
+    assert 1 == one.as_json().count("\n")
+
+
+@pytest.mark.parametrize("entry", [{}, {"id": "1"}, {**json.loads(a_release().as_json()), "x": 1}])
+def test_what_is_no_release_is_not_taken_for_one(entry: dict[str, str]) -> None:
+    with pytest.raises(TypeError):
+        Release.from_json(entry)
+
+
+def test_a_release_holds_the_files_compose_and_nginx_read(settings: Settings) -> None:
+    files, variables = release.contents(settings, "registry/web:1")
+
+    assert {"compose.env", "compose/compose.yaml", "nginx/nginx.conf"} < set(files)
+    assert "nginx/conf.d/mlflow.conf" in files
+    assert "registry/web:1" == variables["WEB_IMAGE"]
+    assert "WEB_IMAGE='registry/web:1'\n" in files["compose.env"]
+
+
+def test_a_release_with_its_own_names_gives_compose_every_variable(settings: Settings) -> None:
+    _, variables = release.contents(settings, "web:1")
+
+    assert {*variables, "WEB_NAME"} == {*stack.compose_env(settings), *stack.local_env(settings)}
+
+
+def test_no_file_of_a_release_holds_a_secret_and_nothing_in_it_is_of_this_machine(
+    settings: Settings,
+) -> None:
+    files, _ = release.contents(settings, "web:1")
+    text = "\n".join(files.values())
+
+    for secret in (settings.mysql_password, settings.mysql_root_password, settings.kek_passphrase):
+        assert secret is not None
+        assert secret.reveal() not in text
+    assert str(settings.root) not in text
+
+
+def test_an_archive_has_the_release_its_names_and_its_secrets_and_the_manifest_last(
+    settings: Settings,
+) -> None:
+    one = a_release()
+    secrets = stack.secret_files(settings)
+    data = release.archive(one, {"compose.env": "A='1'\n"}, secrets)
+    found = unpacked(data)
+    top = f"releases/{one.id}"
+
+    assert ("A='1'\n", 0o444) == found[f"{top}/compose.env"]
+    assert f"WEB_NAME='{one.web}'\n" == found[f"{top}/release.env"][0]
+    assert f"server {one.web}:5000 resolve" in found[f"{top}/nginx/upstream.conf"][0]
+    assert {f"secrets/{name}" for name in secrets} < set(found)
+    assert f"{top}/release.json" == list(found)[-1]
+    assert data == release.archive(one, {"compose.env": "A='1'\n"}, secrets)
+
+
+def test_the_name_on_the_network_is_a_host_name() -> None:
+    assert "web-20261124t010203z" == a_release(id="20261124T010203Z").web
+
+
+DIFFERENCES = [
+    ({"image": "web:2"}, "image: web:1 -> web:2"),
+    ({"schema": "b"}, "schema: a -> b"),
+    ({"variables": {"WEB_WORKERS": "4"}}, "setting: WEB_WORKERS '2' -> '4'"),
+    ({"files": {"nginx/nginx.conf": "2"}}, "file: nginx/nginx.conf"),
+    ({"secrets": ["kek-2"]}, "secret: kek"),
+]
+
+
+@pytest.mark.parametrize(("change", "line"), DIFFERENCES)
+def test_a_plan_names_what_changes(change: dict[str, object], line: str) -> None:
+    live = a_release(
+        variables={"WEB_WORKERS": "2"}, files={"nginx/nginx.conf": "1"}, secrets=["kek-1"]
+    )
+    new = replace(live, id="20261124T020304Z", **change)  # type: ignore[arg-type]
+
+    assert [line] == release.differences(new, live)
+    assert not new.same_content(live)
+
+
+def test_a_release_of_the_same_content_differs_in_nothing() -> None:
+    live = a_release()
+    new = replace(live, id="20261124T020304Z", made_by="somebody@else", commit="other")
+
+    assert [] == release.differences(new, live)
+    assert new.same_content(live)
+
+
+def test_the_first_release_is_said_to_be_the_first() -> None:
+    assert ["first release: image web:1, schema a"] == release.differences(a_release(), None)

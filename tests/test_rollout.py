@@ -1,0 +1,162 @@
+"""All hosts together: the order of steps, and what happens when one fails. Hosts are doubles."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from typing import Any
+
+import pytest
+
+from ops import rollout
+from ops.errors import OpsError
+from ops.rollout import Move
+from ops.settings import Settings
+from ops.site import Facts, Site
+from tests.conftest import FakeHost, a_release
+
+STEPS = [
+    "start_database",
+    "start_web",
+    "probe_from_nginx",
+    "test_nginx",
+    "announce",
+    "take_over",
+    "drain",
+]
+
+
+class Stage:
+    """What happened, in order; `fails` names the step that fails, and on which host."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.fails: dict[str, str] = {}
+        self.error: BaseException = OpsError("boom", "mend it")
+        self.lost = Event()
+
+    def step(self, host: str, name: str) -> bool:
+        self.log.append(f"{host}: {name}")
+        if self.fails.get(name) == host:
+            raise self.error
+        return True
+
+
+class Double:
+    """A switch that only says what it is asked to do."""
+
+    stage: Stage
+
+    def __init__(self, site: Site, *_: Any) -> None:
+        self.site = site
+        self.live = None
+        self.halt = Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: self.stage.step(self.site.host.name, name)
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    stage = Stage()
+
+    @contextmanager
+    def held(host: Any, *_: Any) -> Iterator[Event]:
+        stage.log.append(f"{host.name}: lock")
+        try:
+            yield stage.lost
+        finally:
+            stage.log.append(f"{host.name}: unlock")
+
+    # The class itself is asked for its methods by name: it hands them on to the double.
+    class Switches(Double):
+        def __init_subclass__(cls) -> None: ...
+
+    for name in (*STEPS, "stop_old"):
+        setattr(Switches, name, lambda self, *_, name=name: stage.step(self.site.host.name, name))
+    Switches.stage = stage
+    monkeypatch.setattr(rollout, "Switch", Switches)
+    monkeypatch.setattr("ops.lease.held", held)
+    monkeypatch.setattr(rollout, "recover", lambda site, _: stage.step(site.host.name, "recover"))
+    monkeypatch.setattr(Site, "facts", lambda _: Facts())
+    monkeypatch.setattr("ops.supply.provide", lambda *_: stage.step("all", "images"))
+    monkeypatch.setattr("ops.prune.releases", lambda site, _: stage.step(site.host.name, "prune"))
+    monkeypatch.setattr(
+        "ops.audit.append", lambda host, _, entry: stage.step(host.name, f"({entry['result']})")
+    )
+    return stage
+
+
+class Named(FakeHost):
+    def __init__(self, name: str) -> None:
+        super().__init__({"tar": ""})
+        self.name = name
+
+
+def go(settings: Settings, *names: str) -> list[Named]:
+    hosts = [Named(name) for name in names]
+    move = Move(release=a_release(), files={"compose.env": ""}, secrets={})
+    rollout.carry_out(settings, [Site(host, settings) for host in hosts], move)
+    return hosts
+
+
+def test_the_steps_come_in_order_between_lock_and_unlock(settings: Settings, stage: Stage) -> None:
+    (host,) = go(settings, "a")
+
+    assert [
+        "lock", "recover", "(started)", "images", "start_database", "migrate", "start_web",
+        "probe_from_nginx", "test_nginx", "announce", "take_over", "drain", "stop_old", "(ok)",
+        "prune", "unlock",
+    ] == [line.partition(": ")[2] for line in stage.log]  # fmt: skip
+    assert host.ran("tar --extract")
+    assert host.given[0]
+
+
+def test_every_host_is_ready_before_any_is_switched(settings: Settings, stage: Stage) -> None:
+    go(settings, "a", "b")
+    steps = [line.partition(": ")[2] for line in stage.log]
+
+    assert max(i for i, step in enumerate(steps) if step == "test_nginx") < steps.index("take_over")
+    assert 1 == steps.count("migrate")
+    assert 2 == steps.count("take_over")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_when_one_host_fails_all_go_back_and_the_record_says_where(
+    settings: Settings, stage: Stage, step: str
+) -> None:
+    stage.fails = {step: "b"}
+    with pytest.raises(OpsError, match="boom"):
+        go(settings, "a", "b")
+
+    assert {"a: give_back", "b: give_back"} <= set(stage.log)
+    assert any("(failed: " in line for line in stage.log)
+    assert "a: (ok)" not in stage.log
+    assert "a: prune" not in stage.log
+    assert ["b: unlock", "a: unlock"] == stage.log[-2:]
+
+
+def test_ctrl_c_goes_back_too(settings: Settings, stage: Stage) -> None:
+    stage.fails, stage.error = {"drain": "a"}, KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        go(settings, "a")
+
+    assert ["a: give_back", "a: (cancelled)", "a: unlock"] == stage.log[-3:]
+
+
+def test_a_host_that_cannot_be_taken_back_does_not_keep_the_others(
+    settings: Settings, stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.fails = {"take_over": "a", "give_back": "a"}
+    with pytest.raises(OpsError, match="boom"):
+        go(settings, "a", "b")
+
+    assert "b: give_back" in stage.log
+    assert "a could not be taken back: boom" in capsys.readouterr().err
+
+
+def test_nothing_is_done_any_more_once_the_lock_is_lost(settings: Settings, stage: Stage) -> None:
+    stage.lost.set()
+    with pytest.raises(OpsError, match="the lock was lost"):
+        go(settings, "a")
+
+    assert "a: start_database" not in stage.log

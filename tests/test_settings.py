@@ -1,0 +1,247 @@
+"""Settings: where a value comes from, what is refused, and the secrets that are made."""
+
+import json
+import os
+import re
+import stat
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops import envfile
+from ops.errors import OpsError
+from ops.settings import GENERATED, PARSERS, UNQUOTABLE, Settings
+from ops.values import Secret
+
+WORD = "open-sesame-0123"
+
+
+def load(root: Path, env: str | None = None, **environ: str) -> Settings:
+    if env is not None:
+        (root / ".env").write_text(env, "utf-8")
+    return Settings.load(root, environ)
+
+
+def test_without_a_file_every_setting_has_its_default(tmp_path: Path) -> None:
+    assert load(tmp_path) == Settings(root=tmp_path)
+
+
+def test_the_file_wins_over_the_default_and_the_environment_over_the_file(tmp_path: Path) -> None:
+    env = "HTTP_PORT='6000'\nWEB_WORKERS='3'\n"
+    settings = load(tmp_path, env, HTTP_PORT="7000")
+
+    assert (settings.http_port, settings.web_workers) == (7000, 3)
+    assert settings.db_memory_limit == Settings().db_memory_limit
+
+
+def test_an_empty_value_means_the_default(tmp_path: Path) -> None:
+    assert load(tmp_path, "HTTP_PORT=''\nPUBLIC_URL=\n") == Settings(root=tmp_path)
+
+
+def test_variables_of_other_programs_are_no_business_of_ours(tmp_path: Path) -> None:
+    assert load(tmp_path, EDITOR="vi", MLFLOW_TRACKING_URI="x") == Settings(root=tmp_path)
+
+
+def test_every_field_has_one_key_and_every_key_one_field() -> None:
+    names = {field.name.upper() for field in fields(Settings)} - {"ROOT"}
+
+    assert names == set(PARSERS)
+    assert set(GENERATED) <= names
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    name: Any = "http_port"
+    with pytest.raises(FrozenInstanceError):
+        setattr(load(tmp_path), name, 1)
+
+
+def test_all_problems_are_in_one_error(tmp_path: Path) -> None:
+    with pytest.raises(OpsError) as caught:
+        load(tmp_path, "HTTP_PROT='1'\nHTTP_PORT='0'\n", WEB_WORKERS="x", ARTIFACT_ACCESS="direct")
+
+    assert caught.value.code == 2
+    assert caught.value.cause.splitlines() == [
+        "4 problems in the settings",
+        "  .env line 1: unknown key HTTP_PROT: did you mean HTTP_PORT?",
+        "  .env: HTTP_PORT '0' is not a port between 1 and 65535",
+        "  environment: WEB_WORKERS 'x' is not a number between 1 and 64",
+        "  ARTIFACT_ACCESS=direct needs ARTIFACTS_DESTINATION=s3://…",
+    ]
+
+
+def test_one_problem_is_not_called_problems(tmp_path: Path) -> None:
+    with pytest.raises(OpsError, match="1 problem in the settings"):
+        load(tmp_path, HTTP_PORT="0")
+
+
+@pytest.mark.parametrize(
+    "key", [*GENERATED, "S3_SECRET_ACCESS_KEY", "PUBLIC_URL", "S3_ENDPOINT_URL"]
+)
+@pytest.mark.parametrize("value", ["ftp://joe:open sesame@x", "it's open sesame", "open\nsesame"])
+def test_a_refused_value_that_may_hold_a_secret_is_not_shown(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    with pytest.raises(OpsError) as caught:
+        load(tmp_path, **{key: value})
+
+    assert key in str(caught.value)
+    assert "sesame" not in str(caught.value)
+
+
+def test_a_folder_that_no_env_file_can_name_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "joe's stack"
+    root.mkdir()
+    with pytest.raises(OpsError, match="single quote or backslash: move the repository"):
+        load(root)
+
+
+@given(
+    st.text(
+        st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="'\\/~?#%"), min_size=1
+    )
+)
+def test_a_data_folder_of_any_characters_that_are_not_refused_is_read_back(name: str) -> None:
+    assert not re.search(UNQUOTABLE, name)
+    root = Path("/nowhere")
+    settings = Settings.load(root, {"DATA_FOLDER": f"/srv/{name}"})
+
+    assert settings.data == Path(f"/srv/{name}")
+
+
+@pytest.mark.parametrize(
+    ("folder", "path"),
+    [("data", "/srv/stack/data"), ("/var/lib/x", "/var/lib/x"), ("~/x", "/home/joe/x")],
+)
+def test_the_data_folder_is_relative_to_the_repository(
+    folder: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/joe")
+    assert Settings(root=Path("/srv/stack"), data_folder=folder).data == Path(path)
+
+
+def test_the_address_of_clients_is_the_public_one_or_this_machine(tmp_path: Path) -> None:
+    assert load(tmp_path, HTTP_PORT="6000").url == "http://localhost:6000"
+    assert load(tmp_path, PUBLIC_URL="https://x.example/").url == "https://x.example"
+
+
+def test_settings_show_no_secret(tmp_path: Path) -> None:
+    secrets = dict.fromkeys((*GENERATED, "S3_SECRET_ACCESS_KEY"), WORD)
+    settings = load(tmp_path, **secrets, S3_ACCESS_KEY_ID="AKIA0")
+
+    assert WORD not in repr(settings) + str(settings) + f"{settings}"
+    with pytest.raises(TypeError):
+        json.dumps(settings.mysql_password)
+
+
+@pytest.mark.usefixtures("zero_umask")
+def test_missing_secrets_are_made_once_and_kept_for_the_owner_only(tmp_path: Path) -> None:
+    first = load(tmp_path).with_secrets()
+    file = tmp_path / ".env"
+    text = file.read_text("utf-8")
+
+    assert first.missing_secrets() == []
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert load(tmp_path) == first
+    assert load(tmp_path).with_secrets() == first
+    assert file.read_text("utf-8") == text
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]
+
+
+def test_made_secrets_are_long_and_differ_from_one_another_and_each_time(tmp_path: Path) -> None:
+    made = set()
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        settings = load(tmp_path / name).with_secrets()
+        for key in GENERATED:
+            secret: Secret = getattr(settings, key.lower())
+            made.add(secret.reveal())
+
+    assert len(made) == 9
+    assert min(len(secret) for secret in made) >= 32
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_secrets_are_added_after_what_the_file_holds(tmp_path: Path, end: str) -> None:
+    text = f"# mine\nHTTP_PORT='6000'\nMYSQL_PASSWORD='{WORD}'{end}"
+    settings = load(tmp_path, text).with_secrets()
+    lines = (tmp_path / ".env").read_text("utf-8").splitlines()
+
+    assert lines[:3] == text.splitlines()
+    assert [line.partition("=")[0] for line in lines[3:]] == [
+        "MYSQL_ROOT_PASSWORD",
+        "KEK_PASSPHRASE",
+    ]
+    assert settings.mysql_password == Secret(WORD)
+    assert load(tmp_path) == settings
+
+
+def test_a_secret_of_the_environment_is_not_written_down(tmp_path: Path) -> None:
+    settings = load(tmp_path, **dict.fromkeys(GENERATED, WORD)).with_secrets()
+
+    assert settings.missing_secrets() == []
+    assert not (tmp_path / ".env").exists()
+
+
+@pytest.mark.usefixtures("zero_umask")
+def test_a_file_that_others_could_read_is_closed_when_it_gets_secrets(tmp_path: Path) -> None:
+    settings = load(tmp_path, "HTTP_PORT='6000'\n")
+    (tmp_path / ".env").chmod(0o644)
+    settings.with_secrets()
+
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+
+
+def test_a_link_as_env_file_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "stack.env"
+    target.write_text("HTTP_PORT='6000'\n", "utf-8")
+    (tmp_path / ".env").symlink_to(target)
+    settings = load(tmp_path).with_secrets()
+
+    assert (tmp_path / ".env").is_symlink()
+    assert target.read_text("utf-8").startswith("HTTP_PORT='6000'\nMYSQL_PASSWORD='")
+    assert load(tmp_path) == settings
+
+
+def test_the_old_file_stays_when_the_secrets_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(tmp_path, "HTTP_PORT='6000'\n")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        settings.with_secrets()
+
+    assert (tmp_path / ".env").read_text("utf-8") == "HTTP_PORT='6000'\n"
+
+
+def test_the_real_environment_is_read_when_none_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in PARSERS:
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setitem(os.environ, "HTTP_PORT", "6000")
+
+    assert Settings.load(tmp_path) == Settings(root=tmp_path, http_port=6000)
+
+
+def test_what_is_refused_is_what_quotes_cannot_carry() -> None:
+    refused = [chr(number) for number in range(0x3000) if re.search(UNQUOTABLE, chr(number))]
+
+    assert set(refused) == {*map(chr, range(32)), "\x7f", "'", "\\"}
+    assert envfile.quote("a b") == "'a b'"
+
+
+def test_hosts_to_deploy_to_are_a_list_and_their_keys_lie_with_the_data(tmp_path: Path) -> None:
+    settings = load(tmp_path, "DEPLOY_HOST='a, me@b:2222'\n")
+
+    assert settings.deploy_hosts == ["a", "me@b:2222"]
+    assert Settings(root=tmp_path).deploy_hosts == []
+    assert settings.known_hosts == tmp_path / "data" / "known_hosts"

@@ -1,0 +1,117 @@
+"""The stack's folder on a host: read and pointed at with real programs on this machine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops import audit
+from ops.errors import OpsError
+from ops.hosts import LocalHost, Result
+from ops.settings import Settings
+from ops.site import Facts, Site
+from tests.conftest import a_container, a_release
+
+
+class Here(LocalHost):
+    """This machine without its Docker Engine."""
+
+    def run(self, words: Any, **more: Any) -> Result:
+        if words[0] == "docker":
+            return Result(0, "", "")
+        return super().run(words, **more)
+
+
+@pytest.fixture
+def site(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A stack's folder with two releases and the remains of a third, in this user's home."""
+    monkeypatch.chdir(tmp_path)
+    site = Site(Here(), settings)
+    for identity in ("20261124T010000Z", "20261124T020000Z"):
+        folder = tmp_path / site.release(identity)
+        folder.mkdir(parents=True)
+        (folder / "release.json").write_text(a_release(id=identity).as_json(), "utf-8")
+    (tmp_path / site.release("20261124T030000Z")).mkdir()
+    return site
+
+
+def test_an_empty_host_has_nothing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert Facts() == Site(Here(), settings).facts()
+
+
+def test_the_live_release_is_the_one_pointed_at(site: Site) -> None:
+    assert site.facts().live is None
+    site.point("20261124T010000Z")
+    site.point("20261124T020000Z")
+    facts = site.facts()
+
+    assert facts.live == a_release(id="20261124T020000Z")
+    assert {"20261124T010000Z", "20261124T020000Z"} == set(facts.releases)
+
+
+def test_a_pointer_to_nothing_means_no_live_release(site: Site) -> None:
+    site.point("20261124T030000Z")
+
+    assert site.facts().live is None
+
+
+def test_files_of_a_release_are_read(site: Site) -> None:
+    found = site.read("20261124T010000Z", ["release.json"])
+
+    assert "20261124T010000Z" == json.loads(found["release.json"])["id"]
+    with pytest.raises(OpsError, match="No such file"):
+        site.read("20261124T010000Z", ["missing"])
+
+
+def test_a_manifest_of_another_make_is_refused_by_name(site: Site) -> None:
+    Path(site.release("20261124T010000Z", "release.json")).write_text('{"id": 1}\n', "utf-8")
+
+    with pytest.raises(OpsError, match=r"release.json on the host makes no sense"):
+        site.facts()
+
+
+def test_compose_reads_the_release_and_its_own_names(site: Site) -> None:
+    words = site.compose("20261124T010000Z", "up")
+    top = f"{site.top}/releases/20261124T010000Z"
+
+    assert [f"{top}/compose.env", f"{top}/release.env"] == list(words[3:6:2])
+    assert f"{top}/compose/compose.yaml" in words
+    assert "up" == words[-1]
+
+
+LIVE = a_release()
+WELL = [a_container("db"), a_container("web", release=LIVE.web), a_container("nginx")]
+UNWELL = [
+    WELL[:2],
+    [*WELL, a_container("web", release="web-other")],
+    [a_container("db", health="unhealthy"), *WELL[1:]],
+    [WELL[0], a_container("web", release="web-other"), WELL[2]],
+    [*WELL[:2], a_container("nginx", state="exited")],
+]
+
+
+def facts(result: str, containers: list[Any]) -> Facts:
+    line = json.dumps({"release": LIVE.id, "result": result})
+    return Facts(live=LIVE, containers=containers, record=[line])
+
+
+def test_a_host_is_healthy_when_exactly_the_live_release_runs_well() -> None:
+    job = a_container("migrate", state="exited", health="")
+
+    assert facts("ok", WELL).healthy
+    assert facts("ok", [*WELL, job]).healthy
+
+
+@pytest.mark.parametrize("containers", UNWELL)
+def test_a_missing_second_sick_or_foreign_container_is_not_healthy(containers: list[Any]) -> None:
+    assert not facts("ok", containers).healthy
+
+
+def test_a_release_that_never_ended_well_is_not_healthy() -> None:
+    assert not facts("started", WELL).healthy
+    assert {LIVE.id: "started"} == audit.outcomes(facts("started", WELL).record)

@@ -1,0 +1,406 @@
+"""The model of the stack: command lines, rendered files, and what MLflow and NGINX are told."""
+
+import fnmatch
+import itertools
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from dotenv import dotenv_values
+
+from ops import stack
+from ops.settings import Settings
+from ops.values import Secret
+from tests.conftest import ROOT, with_test_secrets
+
+FULL: dict[str, Any] = {
+    "artifacts_destination": "s3://bucket/prefix",
+    "s3_endpoint_url": "http://minio:9000",
+    "s3_region": "eu-central-1",
+    "s3_access_key_id": "AKIA0",
+    "s3_secret_access_key": Secret("s3-secret-key"),
+}
+
+
+def test_the_compose_line_works_from_anywhere() -> None:
+    settings = Settings(root=Path("/srv/stack"))
+
+    assert shlex.join(stack.compose(settings, "up", "--detach")) == (
+        "docker compose --env-file /srv/stack/data/compose/compose.env "
+        "--file /srv/stack/compose/compose.yaml up --detach"
+    )
+
+
+def test_the_build_line_has_a_secret_for_each_file_given() -> None:
+    settings = Settings(root=Path("/srv/stack"))
+    line = "docker build --tag web:1 --file /srv/stack/mlflow/Dockerfile"
+    assert shlex.join(stack.build(settings, "web:1")) == f"{line} /srv/stack"
+
+    private = replace(settings, build_ca_file="/ca.pem", build_pip_config_file="/etc/pip.conf")
+    assert shlex.join(stack.build(private, "web:1")) == (
+        f"{line} --secret=id=ca,src=/ca.pem --secret=id=pip_config,src=/etc/pip.conf /srv/stack"
+    )
+
+
+@pytest.mark.parametrize("hard", ["my stack", "joe's", "$HOME", 'a"b', "`id`", "a;b", "größer"])
+def test_every_word_survives_a_real_shell(hard: str) -> None:
+    settings = Settings(root=Path("/srv") / hard, data_folder=f"{hard} data", build_ca_file=hard)
+    for words in (stack.compose(settings, "logs", hard), stack.build(settings, hard)):
+        line = shlex.join(("printf", r"%s\n", *words))
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+
+        assert done.stdout.splitlines() == list(words)
+
+
+def test_no_command_line_holds_a_secret(settings: Settings) -> None:
+    full = replace(settings, **FULL)
+    words = " ".join((*stack.compose(full, "up"), *stack.build(full, "web")))
+
+    for secret in secrets_of(full):
+        assert secret not in words
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    found = [getattr(settings, field.name) for field in fields(settings)]
+    return [value.reveal() for value in found if isinstance(value, Secret)]
+
+
+def test_compose_gets_a_value_for_every_name_in_its_file_and_no_other(settings: Settings) -> None:
+    text = (ROOT / "compose" / "compose.yaml").read_text("utf-8")
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    names = re.findall(r"\$\{(\w+)", "\n".join(lines))
+
+    here, common = set(stack.local_env(settings)), set(stack.compose_env(settings))
+    assert set(names) == here | common
+    assert not here & common
+
+
+def test_only_what_may_be_empty_is_empty(settings: Settings) -> None:
+    text = (ROOT / "compose" / "compose.yaml").read_text("utf-8")
+    empty = {key for key, value in stack.compose_env(settings).items() if not value}
+
+    assert empty == {"S3_ENDPOINT_URL", "S3_REGION"}
+    assert empty == set(re.findall(r"\$\{(\w+)\?\}", text))
+
+
+def test_what_compose_is_told_by_default(settings: Settings) -> None:
+    env = stack.compose_env(settings) | stack.local_env(settings)
+    folder = settings.root / "data" / "compose"
+
+    assert {key: env[key] for key in ("STACK_NAME", "BIND_ADDRESS", "HTTP_PORT")} == {
+        "STACK_NAME": "mlflow-compose",
+        "BIND_ADDRESS": "127.0.0.1",
+        "HTTP_PORT": "5050",
+    }
+    assert env["ARTIFACTS_DESTINATION"] == "/var/lib/mlflow/artifacts"
+    assert env["DEFAULT_ARTIFACT_ROOT"] == "mlflow-artifacts:/"
+    assert env["CORS_ORIGINS"] == "http://localhost:5050"
+    assert env["JOB_EXECUTION"] == "false"
+    assert env["WEB_NAME"] == "web"
+    assert env["RELEASES_FOLDER"] == str(folder / "releases")
+    assert env["KEK_PASSPHRASE_FILE"].startswith(f"{folder}/secrets/kek_passphrase-")
+
+
+def test_what_compose_is_told_holds_no_secret(settings: Settings) -> None:
+    full = replace(settings, **FULL)
+
+    for secret in secrets_of(full):
+        assert secret not in stack.render_env(stack.compose_env(full) | stack.local_env(full))
+
+
+def test_the_rendered_file_is_read_back_as_given(settings: Settings, tmp_path: Path) -> None:
+    odd = replace(settings, data_folder="größer $HOME #1")
+    variables = stack.compose_env(odd) | stack.local_env(odd)
+    (tmp_path / "compose.env").write_text(stack.render_env(variables), "utf-8")
+
+    assert dotenv_values(tmp_path / "compose.env", interpolate=False) == variables
+
+
+def test_direct_access_lets_clients_write_to_s3(settings: Settings) -> None:
+    proxied = replace(settings, **FULL)
+    direct = replace(proxied, artifact_access="direct")
+
+    assert stack.default_artifact_root(proxied) == "mlflow-artifacts:/"
+    assert stack.default_artifact_root(direct) == "s3://bucket/prefix"
+    assert stack.compose_env(proxied)["ARTIFACTS_DESTINATION"] == "s3://bucket/prefix"
+    assert stack.client_env(proxied) == {"MLFLOW_TRACKING_URI": "http://localhost:5050"}
+    assert stack.client_env(direct) == {
+        "MLFLOW_TRACKING_URI": "http://localhost:5050",
+        "MLFLOW_S3_ENDPOINT_URL": "http://minio:9000",
+    }
+
+
+def test_the_secret_files_are_those_of_the_compose_file(settings: Settings) -> None:
+    text = (ROOT / "compose" / "compose.yaml").read_text("utf-8")
+    named = re.findall(r"^  (\w+):\n    file: \$\{(\w+):\?\}$", text, re.MULTILINE)
+    full = replace(settings, **FULL)
+    files = {name.partition("-")[0]: text for name, text in stack.secret_files(full).items()}
+
+    assert sorted(files) == sorted(name for name, _ in named)
+    assert {variable for _, variable in named} == set(stack.secret_paths(full, "x"))
+    assert files["mysql_client"] == '[client]\npassword = "mysql-password-1"\n'
+    assert files["s3_credentials"] == (
+        "[default]\naws_access_key_id = AKIA0\naws_secret_access_key = s3-secret-key\n"
+    )
+
+
+def test_without_keys_the_role_of_the_machine_is_used(settings: Settings) -> None:
+    (name,) = (name for name in stack.secret_files(settings) if name.startswith("s3_credentials-"))
+
+    assert stack.secret_files(settings)[name] == ""
+
+
+def test_another_secret_has_another_file_and_no_secret_is_in_a_name(settings: Settings) -> None:
+    before = stack.secret_files(settings)
+    after = stack.secret_files(replace(settings, kek_passphrase=Secret("another-password")))
+
+    assert len(set(before) - set(after)) == 1
+    assert not [name for name in after if "another-password" in name]
+
+
+def test_a_secret_that_was_not_made_is_never_rendered_as_nothing(project: Path) -> None:
+    with pytest.raises(ValueError, match="before it was made"):
+        stack.secret_files(Settings(root=project))
+
+
+# --- Hosts and origins ---
+
+
+def mlflow_takes(allowed_hosts: list[str], host: str) -> bool:
+    """MLflow's rule, a faithful copy.
+
+    mlflow/server/security_utils.py, is_allowed_host_header, MLflow 3.17.2. The list comes from
+    get_allowed_hosts_from_env of the same file: split at commas, spaces taken away.
+    """
+    if not host:
+        return False
+    if "*" in allowed_hosts:
+        return True
+    return any(
+        fnmatch.fnmatch(host, allowed) if "*" in allowed else host == allowed
+        for allowed in allowed_hosts
+    )
+
+
+def mlflow_hosts(settings: Settings) -> list[str]:
+    env = stack.server_env(with_test_secrets(settings))
+    return [host.strip() for host in env["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")]
+
+
+NAMES = [
+    "https://mlflow.example.com",
+    "http://a-1.b:8080",
+    "http://10.1.2.3:81",
+    "http://[fe80::a]",
+]
+CASES: list[Callable[[str], str]] = [str.lower, str.upper, str.title, str.swapcase]
+
+
+@pytest.mark.parametrize(("url", "case"), list(itertools.product(["", *NAMES], CASES)))
+def test_mlflow_takes_every_name_with_and_without_port_in_any_letter_case(
+    url: str, case: Callable[[str], str]
+) -> None:
+    settings = Settings(public_url=url, http_port=5050)
+    port = {"": 5050, NAMES[0]: 443, NAMES[1]: 8080, NAMES[2]: 81, NAMES[3]: 80}[url]
+    public = url.partition("//")[2].removesuffix(f":{port}") or "localhost"
+
+    for name in (public, "localhost", "127.0.0.1", "[::1]"):
+        for suffix in ("", f":{port}", ":5050"):
+            assert mlflow_takes(mlflow_hosts(settings), case(name) + suffix)
+
+
+@pytest.mark.parametrize("url", ["", *NAMES])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "evil.com",
+        "localhost.evil.com",
+        "evil.localhost",
+        "localhost:1",
+        "localhost:50500",
+        "localhost:5050.evil.com",
+        "127.0.0.1.evil.com",
+        "mlflow.example.com.evil.com",
+        "xmlflow.example.com",
+        "mx.evil.lflow.example.com",
+        "lx.evil.ocalhost",
+        "ax.evil-1.b",
+        "mlflow-example.com",
+        "mlflowxexample.com",
+        "mlflow.example.com:1",
+        "10.1.2.4",
+        "1001.2.3",
+        "localhost,evil.com",
+        "localhos",
+        "*",
+        "[",
+        ":5050",
+    ],
+)
+def test_mlflow_refuses_every_other_host(url: str, host: str) -> None:
+    assert not mlflow_takes(mlflow_hosts(Settings(public_url=url)), host)
+
+
+@pytest.mark.parametrize(
+    ("url", "names", "origin"),
+    [
+        ("", ["localhost", "127.0.0.1", "[::1]"], "http://localhost:5050"),
+        (
+            "https://x.example",
+            ["x.example", "localhost", "127.0.0.1", "[::1]"],
+            "https://x.example",
+        ),
+        (
+            "http://x.example:8080",
+            ["x.example", "localhost", "127.0.0.1", "[::1]"],
+            "http://x.example:8080",
+        ),
+        ("http://127.0.0.1:5050", ["127.0.0.1", "localhost", "[::1]"], "http://127.0.0.1:5050"),
+    ],
+)
+def test_the_public_address_alone_gives_server_names_and_origin(
+    url: str, names: list[str], origin: str
+) -> None:
+    settings = with_test_secrets(Settings(public_url=url))
+
+    assert stack.host_names(settings) == names
+    assert stack.compose_env(settings)["CORS_ORIGINS"] == origin
+    assert stack.server_env(settings)["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == origin
+
+
+# --- The embedded server ---
+
+
+def test_the_embedded_server_is_told_what_compose_yaml_tells_web(settings: Settings) -> None:
+    text = (ROOT / "compose" / "compose.yaml").read_text("utf-8")
+    web = text[text.index("\n  web:") : text.index("\n  nginx:")]
+    told = set(re.findall(r"^      ((?:MLFLOW|AWS)_\w+):", web, re.MULTILINE))
+    only_mysql = {"MLFLOW_SQLALCHEMYSTORE_POOL_RECYCLE"}
+    elsewhere = {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_CRYPTO_KEK_PASSPHRASE"}
+
+    assert set(stack.server_env(replace(settings, **FULL))) - elsewhere == told - only_mysql
+
+
+def test_an_embedded_server_without_s3_is_told_nothing_of_it(settings: Settings) -> None:
+    env = stack.server_env(settings)
+
+    assert not [key for key in env if key.startswith("AWS_") or "S3" in key]
+    assert env["MLFLOW_ARTIFACTS_DESTINATION"] == str(settings.data / "embedded" / "artifacts")
+
+
+@pytest.mark.parametrize("name", ["data", "my data", "größer", "50%", "a#b", "a&b", "what?"])
+def test_the_sqlite_address_means_the_file_whatever_its_name(name: str, project: Path) -> None:
+    settings = with_test_secrets(Settings(root=project, data_folder=name))
+    problems = list(settings._contradictions())
+    url = sa.make_url(stack.server_env(settings)["MLFLOW_BACKEND_STORE_URI"])
+
+    assert problems or url.database == str(project / name / "embedded" / "mlflow.db")
+    assert problems or not url.query
+
+
+# --- Digests ---
+
+
+def test_the_image_has_another_name_for_each_changed_input_and_for_nothing_else(
+    settings: Settings,
+) -> None:
+    before = stack.web_image(settings)
+    seen = {before}
+    assert re.fullmatch(r"mlflow-compose/web:[0-9a-f]{12}", before)
+
+    for name in stack.IMAGE_INPUTS:
+        file = settings.root / name
+        text = file.read_bytes()
+        file.write_bytes(text + b"\n")
+        seen.add(stack.web_image(settings))
+        file.write_bytes(text)
+        mode = file.stat().st_mode
+        file.chmod(mode ^ 0o100)
+        seen.add(stack.web_image(settings))
+        file.chmod(mode)
+    assert len(seen) == 1 + 2 * len(stack.IMAGE_INPUTS)
+
+    os.utime(settings.root / "mlflow" / "Dockerfile", (1, 1))
+    (settings.root / "ops" / "stack.py").write_text("other", "utf-8")
+    (settings.root / "mlflow" / "requirements.in").write_text("other", "utf-8")
+    (settings.root / "mlflow" / "Dockerfile").chmod(0o600)
+    other = replace(settings, http_port=1, build_ca_file="/x", web_workers=7)
+    assert stack.web_image(other) == before
+
+
+def test_the_image_s_inputs_are_all_that_the_build_sees() -> None:
+    seen = (ROOT / ".dockerignore").read_text("utf-8").split()
+    assert {f"!{name}" for name in stack.IMAGE_INPUTS} - {"!mlflow/Dockerfile"} == {*seen} - {"*"}
+
+    copied = re.findall(
+        r"^COPY (?!--from)(?:--\S+ )*(\S+)",
+        (ROOT / "mlflow" / "Dockerfile").read_text("utf-8"),
+        re.MULTILINE,
+    )
+    assert set(copied) == set(stack.IMAGE_INPUTS) - {"mlflow/Dockerfile"}
+
+
+def test_a_copy_elsewhere_has_the_same_digest(settings: Settings, tmp_path: Path) -> None:
+    shutil.copytree(settings.root, tmp_path / "copy")
+    copy = replace(settings, root=tmp_path / "copy")
+
+    assert stack.web_image(copy) == stack.web_image(settings)
+
+
+def test_a_changed_renamed_or_new_nginx_file_changes_its_digest(settings: Settings) -> None:
+    folder = settings.root / "nginx"
+
+    def digest() -> str:
+        return stack.local_env(settings)["NGINX_CONFIG_DIGEST"]
+
+    seen = [digest()]
+    (folder / "nginx.conf").write_text("other", "utf-8")
+    seen.append(digest())
+    (folder / "templates" / "new.conf").write_text("new", "utf-8")
+    seen.append(digest())
+    (folder / "templates" / "new.conf").rename(folder / "templates" / "renamed.conf")
+    seen.append(digest())
+
+    assert len(set(seen)) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mysql_password": Secret("another-password")},
+        {"mysql_root_password": Secret("another-password")},
+        {"kek_passphrase": Secret("another-password")},
+        FULL,
+    ],
+)
+def test_another_secret_replaces_the_container_that_reads_it(
+    settings: Settings, change: dict[str, Any]
+) -> None:
+    before, after = (
+        stack.compose_env(each)["SECRETS_DIGEST"]
+        for each in (settings, replace(settings, **change))
+    )
+
+    assert before != after
+    assert stack.compose_env(replace(settings, http_port=1))["SECRETS_DIGEST"] == before
+
+
+def test_a_digest_tells_names_and_values_apart() -> None:
+    values = [{"a": "b"}, {"b": "a"}, {"a": "b", "c": ""}, {"a": "bc"}, {"ab": ""}]
+
+    assert len({stack.digest(each) for each in values}) == len(values)
+
+
+def test_compose_and_the_embedded_server_are_told_the_same_of_hosts(settings: Settings) -> None:
+    told = stack.server_env(settings)["MLFLOW_SERVER_ALLOWED_HOSTS"]
+
+    assert stack.compose_env(settings)["ALLOWED_HOSTS"] == told

@@ -1,0 +1,288 @@
+"""One host's way to a release and back: the commands, in order. Docker is faked."""
+
+import json
+from typing import Any
+
+import pytest
+
+from ops import switch
+from ops.errors import OpsError
+from ops.hosts import Result
+from ops.settings import Settings
+from ops.site import Facts, Site
+from ops.switch import Switch
+from tests.conftest import FAILS, FakeHost, a_container, a_release
+
+OLD, NEW = a_release(), a_release(id="20261124T020304Z")
+LABELS = {"com.docker.compose.config-hash": "", "mlflow-compose.release": ""}
+
+
+def inspected(service: str, release: str = "", **state: Any) -> dict[str, Any]:
+    """Return a container as `docker inspect` shows it."""
+    labels = {"com.docker.compose.service": service, "mlflow-compose.release": release}
+    health = state.pop("health", "healthy")
+    return {
+        "Id": f"id-of-{release or service}",
+        "Image": "sha256:1",
+        "Config": {"Labels": LABELS | labels},
+        "State": {
+            "Status": "running",
+            "ExitCode": 0,
+            "StartedAt": "2026-11-24T01:02:03Z",
+            "Health": {"Status": health},
+        }
+        | state,
+        "HostConfig": {"PortBindings": {}},
+        "Mounts": [],
+    }
+
+
+class Engine(FakeHost):
+    """A host whose containers are these; they can be told to change after some looks."""
+
+    def __init__(self, found: list[dict[str, Any]], **more: Result | str) -> None:
+        answers: dict[str, Result | str] = {
+            "docker ps": "x\n",
+            "docker compose": "",
+            "docker stop": "",
+            "docker rm": "",
+            "docker logs": "what it said\n",
+            "ln": "",
+            "tee": "",
+            "mv": "",
+            "rm": "",
+        }
+        super().__init__(answers | {key.replace("_", " "): text for key, text in more.items()})
+        self.found = [found]
+        self.pointer = self.serving = OLD.web
+        self.stubborn = False
+
+    def run(self, words: Any, **more: Any) -> Result:
+        line = " ".join(words)
+        if words[0] == "ln":
+            self.pointer = f"web-{words[2].lower()}"
+        if line.endswith("-s reload") and not self.stubborn:
+            self.serving = self.pointer
+        if "8081/release" in line:
+            self.lines.append(line)
+            return Result(0, f"{self.serving}\n", "")
+        if words[:2] == ("docker", "inspect"):
+            now = self.found[0] if len(self.found) == 1 else self.found.pop(0)
+            return Result(0, json.dumps(now), "")
+        return super().run(words, **more)
+
+    def did(self) -> list[str]:
+        """Return what was done, without where the files are."""
+        lines = [line.rpartition("compose.yaml ")[2] for line in self.lines]
+        return [line for line in lines if not line.startswith(("docker ps", "docker logs"))]
+
+
+BOTH = [
+    inspected("db"),
+    inspected("nginx"),
+    inspected("web", OLD.web),
+    inspected("web", NEW.web),
+]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switch, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(switch, "CONFIRM_SECONDS", 0.05)
+    monkeypatch.setattr(switch, "LOOKUP_SECONDS", 0)
+
+
+def a_switch(settings: Settings, host: FakeHost, *services: str) -> Switch:
+    found = [a_container(name) for name in services or ("db", "web", "nginx")]
+    facts = Facts(live=OLD, containers=found)
+    return Switch(Site(host, settings), facts, NEW, OLD)
+
+
+def test_the_new_server_starts_beside_the_old_one_and_nothing_else_is_touched(
+    settings: Settings,
+) -> None:
+    host = Engine(BOTH)
+    a_switch(settings, host).start_web()
+
+    assert ["up --detach --no-deps --no-recreate --scale=web=2 web"] == host.did()
+
+
+def test_the_first_server_is_the_only_one(settings: Settings) -> None:
+    host = Engine(BOTH)
+    a_switch(settings, host, "db").start_web()
+
+    assert ["up --detach --no-deps --no-recreate --scale=web=1 web"] == host.did()
+
+
+def test_a_server_is_waited_for(settings: Settings) -> None:
+    host = Engine(BOTH)
+    host.found = [[inspected("web", NEW.web, health="starting")]] * 3 + [BOTH]
+    a_switch(settings, host).wait_healthy()
+
+    assert 1 == len(host.found)
+
+
+@pytest.mark.parametrize(
+    "sick",
+    [
+        [inspected("web", NEW.web, Status="exited", ExitCode=1)],
+        [inspected("web", NEW.web, Status="restarting")],
+        [inspected("web", NEW.web, health="unhealthy")],
+    ],
+)
+def test_a_server_that_cannot_come_is_an_error_with_its_last_words(
+    settings: Settings, sick: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(OpsError, match="what it said"):
+        a_switch(settings, Engine(sick)).wait_healthy()
+
+
+def test_a_server_that_is_gone_is_an_error(settings: Settings) -> None:
+    with pytest.raises(OpsError, match="is gone"):
+        a_switch(settings, Engine(BOTH[:3])).wait_healthy()
+
+
+def test_nginx_tests_the_configuration_before_anything_points_at_it(settings: Settings) -> None:
+    host = Engine(BOTH)
+    a_switch(settings, host).test_nginx()
+
+    assert [
+        "up --detach --no-deps --wait --wait-timeout=300 nginx",
+        f"exec --no-TTY nginx nginx -q -t -c /etc/nginx/releases/{NEW.id}/nginx/nginx.conf",
+    ] == host.did()
+
+
+def test_a_configuration_nginx_refuses_is_an_error_with_its_reason(settings: Settings) -> None:
+    host = Engine(BOTH)
+    line = " ".join(Site(host, settings).compose(NEW.id, "exec"))
+    host.answers[line] = Result(1, "", 'unknown directive "x"')
+    with pytest.raises(OpsError, match="unknown directive"):
+        a_switch(settings, host).test_nginx()
+
+
+def test_the_pointer_moves_before_nginx_is_told_and_nginx_has_to_confirm(
+    settings: Settings,
+) -> None:
+    host = Engine(BOTH)
+    a_switch(settings, host).take_over()
+    done = host.did()
+    top = f"{settings.stack_name}/releases"
+
+    assert [
+        f"ln -sfn {NEW.id} {top}/.live",
+        f"mv -T {top}/.live {top}/live",
+        f"rm -f {top}/next.conf",
+        "exec --no-TTY nginx nginx -c /etc/nginx/releases/live/nginx/nginx.conf -s reload",
+    ] == done[:4]
+    assert 3 == len([line for line in done if "8081/release" in line])
+
+
+def test_nginx_looks_the_new_server_up_before_anything_points_at_it(settings: Settings) -> None:
+    host = Engine(BOTH)
+    a_switch(settings, host).announce()
+    done = host.did()
+
+    assert f"tee {settings.stack_name}/releases/next.conf" == done[0]
+    assert f"server {NEW.web}:5000 resolve down;\n" == host.given[0].decode()
+    assert done[1].endswith("-s reload")
+    assert not host.ran("ln -sfn")
+
+
+def test_an_nginx_that_goes_on_as_before_is_an_error(settings: Settings) -> None:
+    host = Engine(BOTH)
+    host.stubborn = True
+    with pytest.raises(OpsError, match="goes on with its old configuration"):
+        a_switch(settings, host).take_over()
+
+
+def test_the_old_server_has_time_for_what_is_under_way(settings: Settings) -> None:
+    host = Engine(BOTH)
+    line = " ".join(Site(host, settings).compose(NEW.id, "exec", "--no-TTY", "nginx", "sh"))
+    host.answers[line] = "1\n"
+
+    assert not a_switch(settings, host).drain(0, 0)
+    host.answers[line] = "0\n"
+    assert a_switch(settings, host).drain(60, 0)
+
+
+def test_a_new_server_that_dies_while_the_old_one_drains_is_an_error(settings: Settings) -> None:
+    host = Engine(BOTH)
+    host.found = [BOTH, BOTH, [inspected("web", NEW.web, Status="exited")]]
+    with pytest.raises(OpsError, match="does not get well"):
+        a_switch(settings, host).drain(60, 60)
+
+
+def test_a_move_that_is_called_off_waits_for_nothing(settings: Settings) -> None:
+    host = Engine([inspected("web", NEW.web, health="starting")])
+    moved = a_switch(settings, host)
+    moved.halt.set()
+    with pytest.raises(OpsError, match="called off"):
+        moved.wait_healthy()
+    host.found = [BOTH]
+    with pytest.raises(OpsError, match="called off"):
+        moved.drain(600, 600)
+
+
+def test_every_server_but_the_new_one_is_stopped_and_removed(settings: Settings) -> None:
+    host = Engine(BOTH)
+    a_switch(settings, host).stop_old()
+
+    assert [
+        f"docker stop -t 30 id-of-{OLD.web}",
+        f"docker rm --force --volumes id-of-{OLD.web}",
+    ] == host.did()
+
+
+def test_going_back_points_at_the_old_release_before_the_new_server_goes(
+    settings: Settings,
+) -> None:
+    host = Engine(BOTH)
+    moved = a_switch(settings, host)
+    moved.pointed = True
+    host.pointer = host.serving = NEW.web
+    moved.give_back(0)
+    done = host.did()
+    told = [line.split()[0] for line in done if line.startswith(("tee", "ln")) or "reload" in line]
+
+    assert ["tee", "exec", "ln", "exec"] == told
+    assert host.ran(f"ln -sfn {OLD.id}")
+    assert f"docker rm --force --volumes id-of-{NEW.web}" == done[-1]
+    assert f"id-of-{OLD.web}" not in " ".join(done)
+
+
+def test_going_back_before_the_switch_only_removes_the_new_server(settings: Settings) -> None:
+    host = Engine(BOTH)
+    a_switch(settings, host).give_back(0)
+
+    done = [" ".join(line.split()[:2]) for line in host.did()]
+    assert ["rm -f", "docker stop", "docker rm"] == done
+
+
+def test_what_a_dead_deploy_left_is_removed_after_nginx_was_told(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = Engine(BOTH)
+    found = [a_container("nginx"), a_container("web", release=OLD.web)]
+    left = a_container("web", release=NEW.web, identity=f"id-of-{NEW.web}")
+    switch.recover(Site(host, settings), Facts(live=OLD, containers=[*found, left]))
+    done = host.did()
+
+    assert "-s reload" in done[1]
+    assert f"docker rm --force --volumes id-of-{NEW.web}" == done[-1]
+    assert "unfinished deploy" in capsys.readouterr().err
+
+
+def test_nothing_left_means_nothing_done(settings: Settings) -> None:
+    host = Engine(BOTH)
+    facts = Facts(live=OLD, containers=[a_container("web", release=OLD.web)])
+    switch.recover(Site(host, settings), facts)
+
+    assert [] == host.lines
+
+
+def test_a_compose_line_that_fails_shows_what_the_sick_service_said(settings: Settings) -> None:
+    host = Engine([inspected("db", health="unhealthy")])
+    line = " ".join(Site(host, settings).compose(NEW.id, "up"))
+    host.answers[line] = FAILS
+    with pytest.raises(OpsError, match="db is running unhealthy"):
+        a_switch(settings, host).start_database()
