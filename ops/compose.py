@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ops import console, envfile, front_door, jobs, nginx, preflight, stack
-from ops.containers import Container, age, containers, memory
+from ops.containers import Container, age, containers, last_words, memory
 from ops.errors import OpsError, refusal
 from ops.hosts import Host, LocalHost, failure
 from ops.settings import Settings
@@ -224,12 +224,8 @@ def start_failure(
 ) -> OpsError:
     """Return the error for a stack that did not come up, with what the guilty service said."""
     bad = [c for c in containers(settings, host) if not c.good and c.service != "migrate"]
-    said = [output]
-    for container in bad[:1]:
-        log = host.run(("docker", "logs", "--tail", "6", container.identity))
-        said.append(f"{container.service} is {container.state} {container.health}:")
-        said.append(log.out + log.err)
-    return failure(words, 1, "\n".join(said), SEE_LOGS)
+    said = [line for container in bad[:1] for line in last_words(host, container)]
+    return failure(words, 1, output, SEE_LOGS, said)
 
 
 def down(settings: Settings, host: LocalHost) -> bool:

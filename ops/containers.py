@@ -9,7 +9,9 @@ from typing import Any
 from ops.hosts import Host
 from ops.settings import Settings
 
-__all__ = ["Container", "age", "containers", "memory"]
+__all__ = ["Container", "age", "containers", "last_words", "memory"]
+
+LOG_LINES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,13 @@ def _container(entry: dict[str, Any]) -> Container:
         release=labels.get("mlflow-compose.release", ""),
         restarts=entry.get("RestartCount", 0),
     )
+
+
+def last_words(host: Host, container: Container) -> list[str]:
+    """Return how a container is and the last lines of its log."""
+    log = host.run(("docker", "logs", "--tail", str(LOG_LINES), container.identity))
+    head = f"{container.service} is {container.state} {container.health}".rstrip()
+    return [f"{head}:", *(log.out + log.err).splitlines()]
 
 
 def memory(host: Host, found: list[Container]) -> dict[str, int]:

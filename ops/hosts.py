@@ -311,7 +311,12 @@ def overdue(words: Sequence[str], deadline: float, where: str) -> OpsError:
     return OpsError(cause, "see what the machine is busy with, then try again")
 
 
-def failure(words: Sequence[str], code: int, output: str, remedy: str) -> OpsError:
-    """Return the error for a command that failed: the line that was run and what it said last."""
+def failure(
+    words: Sequence[str], code: int, output: str, remedy: str, more: Iterable[str] = ()
+) -> OpsError:
+    """Return the error for a command that failed: the line that was run and what it said last.
+
+    `more` are lines that explain it; they are shown whole, below.
+    """
     cause = f"exit code {code} from: {shlex.join(words)}"
-    return OpsError("\n  ".join([cause, *last_lines(output)]), remedy)
+    return OpsError("\n  ".join([cause, *last_lines(output), *more]), remedy)

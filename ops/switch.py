@@ -10,7 +10,7 @@ from contextlib import suppress
 from threading import Event
 
 from ops import console, jobs, nginx
-from ops.containers import Container, containers
+from ops.containers import Container, containers, last_words
 from ops.errors import OpsError
 from ops.hosts import Result, failure
 from ops.release import Release
@@ -23,7 +23,6 @@ CONFIRM_SECONDS = 20
 POLL_SECONDS = 0.5
 LOOKUP_SECONDS = 1.0
 STOP_SECONDS = 30
-LOG_LINES = "10"
 
 # A worker of NGINX that has been told to go says so in its title, and goes with its last request.
 # (The brackets keep the pattern from finding itself.)
@@ -76,14 +75,8 @@ class Switch:
         """Return the error for a compose line, with what the guilty service said last."""
         found = containers(self.site.settings, self.site.host)
         bad = [each for each in found if each.service != "migrate" and not each.good]
-        said = [done.err, *(self.log(each) for each in bad)]
-        return failure(words, done.code, "\n".join(said), LOOK_AT_HOST)
-
-    def log(self, container: Container) -> str:
-        """Return the last lines of a container."""
-        words = ("docker", "logs", "--tail", LOG_LINES, container.identity)
-        said = self.site.host.run(words)
-        return f"{container.service} is {container.state} {container.health}:\n{said.out}{said.err}"
+        said = [line for each in bad for line in last_words(self.site.host, each)]
+        return failure(words, done.code, done.err, LOOK_AT_HOST, said)
 
     # --- Beside the old release; nobody is served by these yet ---
 
@@ -131,7 +124,7 @@ class Switch:
         """Return the error for a new server that does not get well, or does not stay so."""
         if container is None:
             return OpsError("the new server is gone", LOOK_AT_HOST)
-        said = self.log(container).splitlines()
+        said = last_words(self.site.host, container)
         return OpsError(
             "\n  ".join(["the new server does not get well", *said]),
             "mend what its log says, then deploy again",

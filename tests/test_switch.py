@@ -114,6 +114,23 @@ def test_the_first_server_is_the_only_one(settings: Settings) -> None:
     assert ["up --detach --no-deps --no-recreate --scale=web=1 web"] == host.did()
 
 
+def test_a_service_that_does_not_start_is_told_with_what_compose_and_its_log_say(
+    settings: Settings,
+) -> None:
+    log = "".join(f"line {number}\n" for number in range(10))
+    host = Engine(
+        [inspected("db", Status="exited", health="unhealthy")],
+        docker_logs=log,
+        docker_compose=Result(1, "", "Error: no space left on device\n"),
+    )
+    with pytest.raises(OpsError) as caught:
+        a_switch(settings, host).start_database()
+
+    assert "no space left on device" in caught.value.cause
+    assert "db is exited unhealthy:" in caught.value.cause
+    assert "line 9" in caught.value.cause
+
+
 def test_a_server_is_waited_for(settings: Settings) -> None:
     host = Engine(BOTH)
     host.found = [[inspected("web", NEW.web, health="starting")]] * 3 + [BOTH]

@@ -51,6 +51,7 @@ def team(
     )
     project.set(PUBLIC_URL=f"http://{ec2.address}:{project.port}")
     known(project, ec2)
+    sweep(project, ec2)  # of a run that was killed
     project.invoke("deploy")
     yield project
     sweep(project, ec2)

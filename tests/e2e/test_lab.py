@@ -212,12 +212,27 @@ def test_what_stopped_comes_back_with_its_keys_and_data(
     pair: lab.Lab, second: Second, s3: "S3Client"
 ) -> None:
     s3.put_object(Bucket="lab-test", Key="kept", Body=b"still here")
+    serve = ["serve", "http", "--addr", ":8080", "/"]
+    lab.load_image(pair.hosts[1], RCLONE)
+    ssh(
+        pair.hosts[1],
+        "docker",
+        "run",
+        "--detach",
+        "--name=kept",
+        "--restart=always",
+        RCLONE,
+        *serve,
+    )
     names = second.parts("container")
     run("docker", "kill", *names)
 
     assert second.up(hosts=2) == pair
     assert s3.get_object(Bucket="lab-test", Key="kept")["Body"].read() == b"still here"
     assert ssh(pair.hosts[1], "docker", "version", "--format", "{{.Server.Os}}") == "linux"
+    assert (
+        ssh(pair.hosts[1], "docker", "inspect", "--format='{{.State.Status}}'", "kept") == "running"
+    )
     assert second.parts("container") == names
 
 

@@ -83,6 +83,8 @@ def _start(place: Place, network: Network, number: int, powers: list[str]) -> tu
 def _options(place: Place, network: Network, name: str, address: str, *more: str) -> list[str]:
     """Give the options that make a container a machine of the lab's network, with its keys."""
     options = ["--hostname", name, "--network", network.name, "--ip", address, *more]
+    # Emptied at boot, as on any machine: an engine that was killed leaves sockets and states there.
+    options += ["--tmpfs", "/run:exec,mode=755"]
     return [*options, "--volume", f"{place.folder / name}:/run/lab:ro"]
 
 
