@@ -207,7 +207,8 @@ def memory(patient: Patient) -> Finding:
 
 def _memory_wanted(settings: Settings) -> tuple[int, int]:
     """Return the bytes of all limits and, while a deploy lasts, a second server; and at rest."""
-    limits = (settings.web_memory_limit, settings.db_memory_limit, settings.nginx_memory_limit)
+    limits = [settings.web_memory_limit, settings.nginx_memory_limit]
+    limits += [] if settings.database_host else [settings.db_memory_limit]
     workers = settings.web_workers * WORKER_BYTES
     return sum(int(each[:-1]) * UNITS[each[-1]] for each in limits) + workers, workers + IDLE_BYTES
 

@@ -17,8 +17,18 @@ MYSQL_PWD="$(cat /run/secrets/mysql_root_password)" \\
     exec mysql --user=root --batch --skip-column-names
 """
 
+# A database elsewhere is asked as the server asks it, with the server's own rights.
+ELSEWHERE = """
+import os, sys
+import sqlalchemy as sa
+with sa.create_engine(os.environ["MLFLOW_BACKEND_STORE_URI"]).connect() as connection:
+    for row in connection.execute(sa.text(sys.stdin.read())):
+        print(*row, sep="\\t")
+"""
+
+TRUST = "log_bin_trust_function_creators"
 OPTIONS = {
-    "log_bin_trust_function_creators": "ON",
+    TRUST: "ON",
     "gtid_mode": "ON",
     "collation_server": "utf8mb4_0900_bin",
 }
@@ -83,11 +93,15 @@ def _variables(patient: Patient, *names: str) -> dict[str, str]:
     """Ask MySQL for variables of the running server."""
     listed = ", ".join(f"'{name}'" for name in names)
     query = f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({listed});"
-    done = patient.inside("db", ("sh", "-c", MYSQL), query)
+    if patient.own_database:
+        done = patient.inside("db", ("sh", "-c", MYSQL), query)
+    else:
+        done = patient.inside("web", ("python", "-I", "-c", ELSEWHERE), query)
     if done.code != 0:
         said = done.err.strip().splitlines() or ["no reason given"]
+        who = "root" if patient.own_database else "the server"
         raise OpsError(
-            f"MySQL does not answer root: {said[-1]}",
+            f"MySQL does not answer {who}: {said[-1]}",
             "put back the .env this stack was deployed with; the password is the database's",
         )
     rows = (line.split("\t") for line in done.out.splitlines())
@@ -96,22 +110,26 @@ def _variables(patient: Patient, *names: str) -> dict[str, str]:
 
 def mysql(patient: Patient) -> Finding:
     """Compare the options of the running server with those that MLflow and backups need."""
-    found = _variables(patient, *OPTIONS, "wait_timeout")
+    # Of a database elsewhere the migration has seen to the collation, and others back it up.
+    options = OPTIONS if patient.own_database else {TRUST: OPTIONS[TRUST]}
+    found = _variables(patient, *options, "wait_timeout")
     wrong = [
         f"{name} is {found.get(name, 'not there')}, not {wanted}"
-        for name, wanted in OPTIONS.items()
+        for name, wanted in options.items()
         if found.get(name) != wanted
     ]
     timeout = int(found.get("wait_timeout", 0))
     if timeout <= POOL_RECYCLE:
         wrong.append(f"wait_timeout is {timeout} s, not above the pool's {POOL_RECYCLE} s")
+    if wrong and not patient.own_database:
+        return fail("; ".join(wrong), "set it where DATABASE_HOST is: in RDS, a parameter group")
     if wrong:
         return fail(
             "; ".join(wrong),
             f"run there: docker restart {patient.running('db').identity[:12]} (the server waits "
             "meanwhile); what stays as it is was set for good: RESET PERSIST in MySQL",
         )
-    return ok(f"{len(OPTIONS)} options as needed, wait_timeout {console.duration(timeout)}")
+    return ok(f"{len(options)} options as needed, wait_timeout {console.duration(timeout)}")
 
 
 def connections(patient: Patient) -> Finding:
@@ -120,8 +138,10 @@ def connections(patient: Patient) -> Finding:
         most = int(_variables(patient, "max_connections").get("max_connections", 0))
     except OpsError:
         raise NotChecked("see mysql") from None
-    server = patient.settings.web_workers * POOL
-    said = f"{most}; {patient.settings.web_workers} workers may open {server}"
+    hosts = 1 if patient.own_database else max(1, len(patient.settings.deploy_hosts))
+    workers = patient.settings.web_workers * hosts
+    server = workers * POOL
+    said = f"{most}; {workers} workers may open {server}"
     remedy = "lower WEB_WORKERS in .env, or give MySQL more: SET PERSIST max_connections"
     if most < server:
         return fail(said, remedy)

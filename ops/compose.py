@@ -49,7 +49,8 @@ def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
         settings = settings.with_secrets()
         write_files(settings)
         build(settings, host)
-        start_database(settings, host)
+        if not settings.database_host:
+            start_database(settings, host)
         run_migration(settings, host, found, existing=migrate)
         with console.progress("starting the server and NGINX") as detail:
             words = stack.compose(
@@ -67,7 +68,7 @@ def unchanged(settings: Settings, host: LocalHost, found: list[Container]) -> bo
     """Say whether the stack runs, healthy, exactly as these settings describe it."""
     if settings.missing_secrets() or not all(container.good for container in found):
         return False
-    if {container.service for container in found} != set(stack.SERVICES):
+    if {container.service for container in found} != set(stack.services(settings)):
         return False
     for file, text in rendered(settings).items():
         if not file.exists() or file.read_text("utf-8") != text:
@@ -88,7 +89,8 @@ def check(settings: Settings, host: LocalHost, found: list[Container]) -> None:
     needed = RUNNING_SIZE if have_image else IMAGES_SIZE
     preflight.disk_space(Path(root.strip()), needed, "the stack")
     volume = f"{settings.stack_name}_db"
-    if host.run(("docker", "volume", "inspect", volume)).code != 0:
+    own = not settings.database_host
+    if not own or host.run(("docker", "volume", "inspect", volume)).code != 0:
         if settings.missing_secrets():
             preflight.env_file(settings.root)
         return
@@ -213,6 +215,8 @@ def run_migration(
     try:
         jobs.migrate(host, stack.compose(settings, "run", "--rm", "--no-TTY", "migrate", *job))
     except OpsError:
+        if settings.database_host and found:
+            raise
         if not any(c.service == "db" and c.state == "running" for c in found):
             undo = ("stop", "db") if found else ("down",)
             host.run(stack.compose(settings, *undo), deadline=600)
@@ -248,7 +252,7 @@ def running(settings: Settings, host: LocalHost) -> bool:
 
 def status(settings: Settings, host: LocalHost) -> Status:
     """Return the state of the stack on this machine."""
-    found = services(settings, host, stack.SERVICES)
+    found = services(settings, host, stack.services(settings))
     healthy = all(service.healthy for service in found) and _answers(settings)
     return Status("compose", settings.url, healthy, found)
 
@@ -286,8 +290,9 @@ def _answers(settings: Settings) -> bool:
 
 def logs(settings: Settings, host: LocalHost, *, service: str, follow: bool) -> None:
     """Show the services' logs; with `follow`, until Ctrl-C."""
-    if service and service not in stack.SERVICES:
-        raise refusal(f"there is no service {service!r}", f"use one of {', '.join(stack.SERVICES)}")
+    names = stack.services(settings)
+    if service and service not in names:
+        raise refusal(f"there is no service {service!r}", f"use one of {', '.join(names)}")
     if not containers(settings, host):
         raise refusal("the stack is not running", "start it: invoke up")
     colours = [] if sys.stdout.isatty() else ["--no-color"]

@@ -22,6 +22,7 @@ def deploy(hosts: str, *, migrate: bool) -> None:
     """Bring hosts to the settings and files of this machine."""
     settings, local = Settings.load(), LocalHost()
     with fleet.reach(settings, hosts) as found:
+        check_shared(settings, len(found))
         facts = [site.facts() for site in found]
         check_secrets(settings, facts)
         settings = settings.with_secrets()
@@ -85,6 +86,19 @@ def check_secrets(settings: Settings, facts: list[Facts]) -> None:
         )
     if missing:
         env_file(settings.root)
+
+
+def check_shared(settings: Settings, count: int) -> None:
+    """Refuse several hosts that would each keep data of their own under one name."""
+    if count == 1:
+        return
+    for key, what in (("database_host", "a database"), ("artifacts_destination", "artifacts")):
+        if not getattr(settings, key):
+            raise refusal(
+                f"{count} hosts would each have {what} of their own",
+                f"set {key.upper()} in .env to one for all (docs/deploy.md, 'Several hosts'), "
+                "or deploy to one: --host",
+            )
 
 
 def check_schema(move: Move, facts: list[Facts]) -> None:

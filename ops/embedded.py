@@ -34,6 +34,11 @@ def folder(settings: Settings) -> Path:
 
 def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
     """Start the server and wait until it answers; return False when it already did."""
+    if settings.database_host:
+        raise refusal(
+            "the embedded engine keeps everything in SQLite, but DATABASE_HOST is set",
+            "take it out of .env, or: invoke up --engine compose",
+        )
     with preflight.only_one(settings.data):
         before = record(settings) if processes(settings) else {}
         if before.get("bind") != bind(settings):

@@ -41,6 +41,8 @@ BOOKKEEPING = {"alembic_version", JOURNAL.name}
 # https://dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html
 HALF_MADE = re.compile(r"\((1050|1060|1061|1826), |already exists|duplicate column name")
 
+SERVER = "SELECT @@log_bin, @@log_bin_trust_function_creators, @@collation_database"
+
 CONNECT_SECONDS = 60
 LOCK_SECONDS = 120
 ACCESS_DENIED = 1045
@@ -97,6 +99,7 @@ def migrate(engine: sa.Engine, uri: str, *, existing: bool) -> None:
         raise half_made("holds tables but names no schema revision")
     elif current is not None:
         check_older(current, head, existing=existing)
+    check_server(engine)
     open_journal(engine, current or "", head)
     say(f"migrating from {current or 'an empty database'} to {head}")
     upgrade(uri)
@@ -119,6 +122,27 @@ def check_older(current: str, head: str, *, existing: bool) -> None:
         raise JobError(
             f"the database is at revision {current} of an older MLflow; this one needs {head}",
             "back the database up, then run: invoke up --migrate",
+            2,
+        )
+
+
+def check_server(engine: sa.Engine) -> None:
+    """Refuse a MySQL on which the migration would die half-way, or that would change names."""
+    if engine.dialect.name != "mysql":
+        return
+    with engine.connect() as connection:
+        logs, trusts, collation = connection.execute(sa.text(SERVER)).one()
+    if logs and not trusts:
+        raise JobError(
+            "MySQL would refuse a trigger that MLflow makes (error 1419): it has a binary log and "
+            "log_bin_trust_function_creators is off",
+            "switch it on there: in RDS, a parameter group",
+            2,
+        )
+    if not str(collation).startswith("utf8mb4"):
+        raise JobError(
+            f"the database's collation is {collation}, which has no room for every character",
+            "make it anew: CREATE DATABASE mlflow CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin",
             2,
         )
 
@@ -240,14 +264,22 @@ def connect(engine: sa.Engine) -> Iterator[sa.Connection]:
             number = getattr(error.orig, "args", (None,))[0]
             if number == ACCESS_DENIED:
                 raise JobError(
-                    "the database refuses the password in .env: its volume was made with another",
+                    "the database refuses the password in .env: it was made with another",
                     "put the MYSQL_PASSWORD of that time back into .env",
+                    2,
+                ) from None
+            if "CERTIFICATE_VERIFY_FAILED" in str(error.orig):
+                raise JobError(
+                    f"{engine.url.host} does not prove that it is the database: {error.orig}",
+                    "set DATABASE_CA_FILE to the CA that signed its certificate, and DATABASE_HOST "
+                    "to a name in it",
                     2,
                 ) from None
             if time.monotonic() > deadline:
                 raise JobError(
                     f"cannot reach the database: {error.orig}",
-                    "see what the database says: invoke logs --service db",
+                    "see what the database says (invoke logs --service db); with DATABASE_HOST, "
+                    "whether that can be reached",
                     1,
                 ) from None
             time.sleep(1)

@@ -46,6 +46,11 @@ class Patient:
         """What is on the host; asked once."""
         return self.site.facts()
 
+    @property
+    def own_database(self) -> bool:
+        """Whether the live release has a MySQL of its own."""
+        return self.facts.live is None or "db" in self.facts.live.services
+
     def running(self, service: str) -> Container:
         """Return the container of a service; raises NotChecked when it does not run."""
         found = [each for each in self.facts.service(service) if each.state == "running"]

@@ -50,6 +50,16 @@ class Release:
         """The name of the release's server on the network."""
         return f"web-{self.id.lower()}"
 
+    @property
+    def compose_files(self) -> list[str]:
+        """The Compose files of the release, the base first."""
+        return sorted(name for name in self.files if name.startswith("compose/"))
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services that run all the time."""
+        return ("web", "nginx") if stack.EXTERNAL_DATABASE in self.files else ("db", "web", "nginx")
+
     def same_content(self, other: "Release") -> bool:
         """Say whether another release would run the very same."""
         return all(
@@ -83,11 +93,10 @@ def contents(settings: Settings, image: str) -> tuple[dict[str, str], dict[str, 
         "NGINX_CONFIG_DIGEST": "told",
         **stack.secret_paths(settings, SECRETS_FOLDER),
     }
-    compose_file = settings.root / "compose" / "compose.yaml"
     files = {
-        "compose/compose.yaml": compose_file.read_text("utf-8"),
-        "compose.env": stack.render_env(variables),
+        name: (settings.root / name).read_text("utf-8") for name in stack.compose_files(settings)
     }
+    files["compose.env"] = stack.render_env(variables)
     configuration = nginx.files(settings.root, stack.host_names(settings))
     return files | {f"nginx/{name}": text for name, text in configuration.items()}, variables
 

@@ -12,8 +12,6 @@ from ops.states import Status
 
 __all__ = ["execute", "logs", "show_releases", "show_status", "smoke_test", "tunnel"]
 
-SERVICES = ("db", "web", "nginx")
-
 
 def show_status(hosts: str, *, as_json: bool) -> None:
     """Print the state of every service, here or on hosts; exit code 1 unless all are well."""
@@ -34,10 +32,14 @@ def show_status(hosts: str, *, as_json: bool) -> None:
 
 def status(site: Site) -> Status:
     """Return the state of the services of a host."""
-    settings = site.settings
-    services = compose.services(settings, site.host, SERVICES)
+    services = compose.services(site.settings, site.host, names(site.facts().live))
     healthy = all(each.healthy for each in services) and answers(site)
-    return Status("compose", settings.url, healthy, services)
+    return Status("compose", site.settings.url, healthy, services)
+
+
+def names(live: Release | None) -> tuple[str, ...]:
+    """Return the services that should run where this release is live."""
+    return live.services if live else ("db", "web", "nginx")
 
 
 def answers(site: Site) -> bool:
@@ -61,12 +63,14 @@ def logs(hosts: str, service: str, *, follow: bool) -> None:
     if not hosts:
         server.logs(service, follow=follow)
         return
-    if service and service not in SERVICES:
-        raise refusal(f"there is no service {service!r}", f"use one of {', '.join(SERVICES)}")
     with fleet.reach(Settings.load(), hosts) as found:
         site = only(found)
+        release = live(site)
+        if service and service not in release.services:
+            services = ", ".join(release.services)
+            raise refusal(f"there is no service {service!r}", f"use one of {services}")
         words = ["logs", "--tail=500", *(["--follow"] if follow else [])]
-        line = site.compose(live(site).id, *words, *([service] if service else []))
+        line = site.compose(release, *words, *([service] if service else []))
         ended(fleet.over_ssh(site).interact(line), line)
 
 

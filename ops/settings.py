@@ -31,6 +31,8 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "S3_REGION": values.word,
     "S3_ACCESS_KEY_ID": values.word,
     "S3_SECRET_ACCESS_KEY": Secret,
+    "DATABASE_HOST": values.server_address,
+    "DATABASE_CA_FILE": values.readable_file,
     "WEB_WORKERS": values.workers,
     "JOB_EXECUTION": values.flag,
     "WEB_MEMORY_LIMIT": values.memory,
@@ -77,6 +79,8 @@ class Settings:
     s3_region: str = ""
     s3_access_key_id: str = ""
     s3_secret_access_key: Secret | None = None
+    database_host: str = ""
+    database_ca_file: str = ""
     web_workers: int = 2
     job_execution: bool = False
     web_memory_limit: str = "1536m"
@@ -136,6 +140,10 @@ class Settings:
         if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key):
             yield "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together: set both or neither"
 
+        if bool(self.database_host) != bool(self.database_ca_file):
+            yield "DATABASE_HOST and DATABASE_CA_FILE go together: set both or neither"
+        if self.database_host and self.mysql_password is None:
+            yield "DATABASE_HOST needs MYSQL_PASSWORD: the password of the user mlflow there"
         if re.search(UNQUOTABLE, str(self.data)):
             yield f"DATA_FOLDER {str(self.data)!r} {UNQUOTABLE_MESSAGE}: move the repository"
         if re.search("[?#%]", str(self.data)):  # they end or change a path in a database address
@@ -163,7 +171,10 @@ class Settings:
 
     def missing_secrets(self) -> list[str]:
         """Return the generated secrets that `.env` does not hold yet."""
-        return [key for key in GENERATED if getattr(self, key.lower()) is None]
+        needed = [
+            key for key in GENERATED if not self.database_host or key != "MYSQL_ROOT_PASSWORD"
+        ]
+        return [key for key in needed if getattr(self, key.lower()) is None]
 
     def with_secrets(self) -> Self:
         """Return these settings with every missing secret made and kept in `.env` (0600)."""

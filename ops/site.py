@@ -37,11 +37,11 @@ class Facts:
     @property
     def healthy(self) -> bool:
         """Whether exactly the live release runs, all its services are well, and it ended well."""
-        serving = [each for each in self.containers if each.service in ("db", "web", "nginx")]
+        serving = [each for each in self.containers if each.service != "migrate"]
         return (
             self.live is not None
             and self.outcomes.get(self.live.id) == "ok"
-            and sorted(each.service for each in serving) == ["db", "nginx", "web"]
+            and sorted(each.service for each in serving) == sorted(self.live.services)
             and all(each.good for each in serving)
             and self.service("web")[0].release == self.live.web
         )
@@ -62,15 +62,12 @@ class Site:
         """Return a path in the folder of a release."""
         return self.path("releases", identity, *parts)
 
-    def compose(self, identity: str, *words: str) -> tuple[str, ...]:
+    def compose(self, release: Release, *words: str) -> tuple[str, ...]:
         """Return a `docker compose` line for a release."""
-        return (
-            *("docker", "compose"),
-            *("--env-file", self.release(identity, "compose.env")),
-            *("--env-file", self.release(identity, "release.env")),
-            *("--file", self.release(identity, "compose", "compose.yaml")),
-            *words,
-        )
+        given = [("--env-file", name) for name in ("compose.env", "release.env")]
+        given += [("--file", name) for name in release.compose_files]
+        options = [word for flag, name in given for word in (flag, self.release(release.id, name))]
+        return ("docker", "compose", *options, *words)
 
     def facts(self) -> Facts:
         """Read what is there: the releases, which one is live, the containers."""

@@ -1,6 +1,7 @@
 """The model of the stack: settings turned into what Compose, NGINX and MLflow read. Pure."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,14 +16,19 @@ __all__ = [
     "SERVICES",
     "compose",
     "compose_env",
+    "compose_files",
     "content_digest",
     "folder",
     "secret_files",
     "server_env",
+    "services",
     "web_image",
 ]
 
 SERVICES = ("db", "migrate", "web", "nginx")
+
+EXTERNAL_DATABASE = "compose/external-database.yaml"
+"""The overlay of a stack whose MySQL is elsewhere."""
 
 MYSQL_SERIES = "9.7"
 """The release series of the `db` image; a test compares it with compose.yaml."""
@@ -30,6 +36,7 @@ MYSQL_SERIES = "9.7"
 BASES = (f"mysql:{MYSQL_SERIES}", "nginx:1.30")
 """The images of compose.yaml that are not ours; a test compares them with it."""
 
+MYSQL_PORT = 3306
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 IMAGE_INPUTS = (
@@ -46,17 +53,21 @@ def folder(settings: Settings) -> Path:
     return settings.data / "compose"
 
 
+def services(settings: Settings) -> tuple[str, ...]:
+    """Return the services of a stack, in the order in which they start."""
+    return SERVICES[1:] if settings.database_host else SERVICES
+
+
+def compose_files(settings: Settings) -> tuple[str, ...]:
+    """Return the Compose files of a stack, from the repository's root: the base comes first."""
+    return ("compose/compose.yaml", *([EXTERNAL_DATABASE] if settings.database_host else []))
+
+
 def compose(settings: Settings, *words: str) -> tuple[str, ...]:
     """Return a `docker compose` line; its files are absolute, so it works from anywhere."""
-    return (
-        "docker",
-        "compose",
-        "--env-file",
-        str(folder(settings) / "compose.env"),
-        "--file",
-        str(settings.root / "compose" / "compose.yaml"),
-        *words,
-    )
+    files = [("--file", str(settings.root / name)) for name in compose_files(settings)]
+    environ = ("--env-file", str(folder(settings) / "compose.env"))
+    return ("docker", "compose", *environ, *(word for pair in files for word in pair), *words)
 
 
 def build(settings: Settings, image: str) -> tuple[str, ...]:
@@ -87,6 +98,7 @@ def compose_env(settings: Settings) -> dict[str, str]:
         "CORS_ORIGINS": settings.url,
         "ARTIFACTS_DESTINATION": settings.artifacts_destination or ARTIFACTS_VOLUME,
         "DEFAULT_ARTIFACT_ROOT": default_artifact_root(settings),
+        "DATABASE_ADDRESS": database_address(settings),
         "S3_ENDPOINT_URL": settings.s3_endpoint_url,
         "S3_REGION": settings.s3_region,
         "JOB_EXECUTION": str(settings.job_execution).lower(),
@@ -120,13 +132,33 @@ def render_env(variables: dict[str, str]) -> str:
 def secret_files(settings: Settings) -> dict[str, str]:
     """Return the secret files of compose.yaml, named `<secret>-<digest>`, with their content."""
     secrets = {
-        "mysql_password": _revealed(settings.mysql_password),
-        "mysql_root_password": _revealed(settings.mysql_root_password),
-        "mysql_client": f'[client]\npassword = "{_revealed(settings.mysql_password)}"\n',
+        **_database_secrets(settings),
         "kek_passphrase": _revealed(settings.kek_passphrase),
         "s3_credentials": s3_credentials(settings),
     }
     return {f"{name}-{digest({name: text})}": text for name, text in secrets.items()}
+
+
+def _database_secrets(settings: Settings) -> dict[str, str]:
+    password = _revealed(settings.mysql_password)
+    client = f'[client]\npassword = "{password}"\n'
+    if settings.database_host:
+        # With a CA, PyMySQL speaks TLS only, to a server that proves its name.
+        return {
+            "mysql_client": f"{client}ssl-ca = /run/secrets/database_ca\n",
+            "database_ca": Path(settings.database_ca_file).read_text("utf-8"),
+        }
+    return {
+        "mysql_password": password,
+        "mysql_root_password": _revealed(settings.mysql_root_password),
+        "mysql_client": client,
+    }
+
+
+def database_address(settings: Settings) -> str:
+    """Return where MySQL is, as it stands in an address: the stack's own, or another."""
+    given = settings.database_host or "db"
+    return given if re.search(r":[0-9]+$", given) else f"{given}:{MYSQL_PORT}"
 
 
 def _secrets_digest(settings: Settings) -> str:

@@ -62,7 +62,7 @@ class Switch:
 
     def compose(self, *words: str) -> tuple[str, ...]:
         """Return a `docker compose` line of the new release."""
-        return self.site.compose(self.new.id, *words)
+        return self.site.compose(self.new, *words)
 
     def up(self, *words: str) -> None:
         """Run `docker compose up` for one service without those it depends on."""
@@ -81,8 +81,9 @@ class Switch:
     # --- Beside the old release; nobody is served by these yet ---
 
     def start_database(self) -> None:
-        """Have MySQL running as the new release describes it."""
-        self.up("--wait", f"--wait-timeout={START_SECONDS}", "db")
+        """Have MySQL running as the new release describes it, if it is the stack's own."""
+        if "db" in self.new.services:
+            self.up("--wait", f"--wait-timeout={START_SECONDS}", "db")
 
     def migrate(self, *, existing: bool) -> None:
         """Bring the schema to the new release's revision."""
@@ -220,9 +221,10 @@ class Switch:
         return int(said) if said.isdecimal() else 0
 
     def stop_old(self) -> None:
-        """Stop and remove every server but the new one."""
+        """Stop and remove all servers but the new one, and a database that nobody asks any more."""
         found = containers(self.site.settings, self.site.host)
         others = [c for c in found if c.service == "web" and c.release != self.new.web]
+        others += [c for c in found if c.service == "db" and "db" not in self.new.services]
         remove(self.site, others)
 
     # --- And back ---

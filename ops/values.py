@@ -186,6 +186,16 @@ def user_name(value: str) -> str:
     return value
 
 
+def server_address(value: str) -> str:
+    """Take the address of a server, `host[:port]`; return it as given."""
+    if "://" in value:
+        raise ValueError("is not name[:port]: leave out the scheme")
+    host = value.removesuffix(f":{_port_of(value)}")
+    if not HOST_NAME.fullmatch(host.lower()):
+        raise ValueError("is not a host as name[:port], an IPv6 address in brackets")
+    return value
+
+
 def key_file(value: str) -> str:
     """Take the path of a private key; return it absolute. Who uses it looks whether it is there."""
     path = os.path.expanduser(value)

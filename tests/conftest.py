@@ -345,6 +345,7 @@ def a_release(**fields: Any) -> Release:
         "image": "web:1",
         "image_id": "sha256:1",
         "schema": "a",
+        "files": {"compose/compose.yaml": "1"},
     }
     given = plain | fields
     return Release(origin=given.pop("origin", given["id"]), **given)

@@ -26,6 +26,7 @@ LIVE = Release(
     image="mlflow-compose/web:1",
     image_id="sha256:1",
     schema="s1",
+    files={"compose/compose.yaml": "1"},
 )
 NGINX, DB, WEB = ("f" * 64, "d" * 64, "e" * 64)
 

@@ -337,6 +337,27 @@ ARTIFACTS = [
     ),
 ]
 
+A_CA = f"DATABASE_CA_FILE='{__file__}'"
+DATABASE = [
+    refused(
+        "DATABASE_HOST='db.example.com'\nMYSQL_PASSWORD='0123456789abcdef'",
+        "DATABASE_HOST and DATABASE_CA_FILE go together",
+        unseen="0123456789abcdef",
+    ),
+    refused(A_CA, "DATABASE_HOST and DATABASE_CA_FILE go together"),
+    refused(f"DATABASE_HOST='db.example.com'\n{A_CA}", "DATABASE_HOST needs MYSQL_PASSWORD"),
+    refused("DATABASE_HOST='mysql://db'", "DATABASE_HOST 'mysql://db' is not name[:port]"),
+    refused("DATABASE_HOST='db:99999'", "DATABASE_HOST 'db:99999' is not a port"),
+    refused("DATABASE_HOST='joe@db'", "DATABASE_HOST 'joe@db' is not a host as name[:port]"),
+    refused("DATABASE_CA_FILE='/no/such/ca.pem'", "is not a readable file"),
+    Row(
+        "DATABASE_HOST on the embedded engine",
+        "the embedded engine keeps everything in SQLite, but DATABASE_HOST is set",
+        "invoke up --engine compose",
+        env=f"DATABASE_HOST='db.example.com'\n{A_CA}\n{SECRETS}",
+    ),
+]
+
 SIZES_AND_SECRETS = [
     refused("WEB_WORKERS='0'", "WEB_WORKERS '0' is not a number between 1 and 64"),
     refused("WEB_WORKERS='two'", "WEB_WORKERS 'two' is not a number"),
@@ -585,7 +606,7 @@ DOCKER = [
     ),
 ]
 
-ROWS = [*ENV_FILE, *ADDRESSES, *ARTIFACTS, *SIZES_AND_SECRETS, *MACHINE, *DOCKER]
+ROWS = [*ENV_FILE, *ADDRESSES, *ARTIFACTS, *DATABASE, *SIZES_AND_SECRETS, *MACHINE, *DOCKER]
 
 
 @dataclass(frozen=True)

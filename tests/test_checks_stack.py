@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops import checks_stack
+from ops import checks_stack, stack
 from ops.checks import Finding, NotChecked
 from ops.errors import OpsError
 from ops.hosts import Result
@@ -14,7 +15,7 @@ from ops.patient import Patient
 from ops.settings import Settings
 from tests import patients
 from tests.conftest import ROOT
-from tests.patients import AUDIT, IN_DB, INSPECT, containers, variables
+from tests.patients import AUDIT, IN_DB, IN_WEB, INSPECT, LIVE, RELEASES, containers, variables
 
 Look = Callable[[Patient], Finding]
 DEPLOY = f"invoke deploy --host {patients.NAME}"
@@ -134,6 +135,31 @@ def test_a_database_with_another_password_is_an_error_with_a_way_out(settings: S
         checks_stack.mysql(patients.patient(settings, {IN_DB: denied}))
 
     assert ".env" in caught.value.remedy
+
+
+ELSEWHERE: dict[str, Result | str] = {
+    RELEASES: replace(LIVE, files={stack.EXTERNAL_DATABASE: "1"}).as_json(),
+    IN_DB: Result(1, "", "there is none"),
+    IN_WEB: "log_bin_trust_function_creators\tON\nwait_timeout\t28800\nmax_connections\t151\n",
+}
+
+
+def test_a_database_elsewhere_is_asked_as_the_server_asks_it(settings: Settings) -> None:
+    three = replace(settings, deploy_host="a,b,c")
+    assert "ok" == checks_stack.mysql(patients.patient(three, ELSEWHERE)).state
+    found = checks_stack.connections(patients.patient(three, ELSEWHERE))
+    assert ("warn", "151; 6 workers may open 90, twice that while a deploy lasts") == (
+        found.state,
+        found.found,
+    )
+
+    off: dict[str, Result | str] = {
+        **ELSEWHERE,
+        IN_WEB: "log_bin_trust_function_creators\tOFF\nwait_timeout\t28800\n",
+    }
+    found = checks_stack.mysql(patients.patient(three, off))
+    assert ("fail", "log_bin_trust_function_creators is OFF, not ON") == (found.state, found.found)
+    assert "DATABASE_HOST" in found.remedy
 
 
 def test_connections_are_not_counted_where_mysql_does_not_answer(settings: Settings) -> None:

@@ -6,6 +6,7 @@ import stat
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,6 +112,37 @@ def test_the_first_up_builds_starts_the_database_migrates_and_starts_the_rest(
         wait,
     ]
     assert host.environs[0] == {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
+
+
+def test_with_a_database_elsewhere_none_is_started_and_none_is_looked_for(
+    ready: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.preflight.port_free", lambda *_: None)
+    (tmp_path / "ca.pem").write_text("the CA\n", "utf-8")
+    there = replace(ready, database_host="db", database_ca_file=str(tmp_path / "ca.pem"))
+    host = docker(there, [])
+
+    assert up(there, host)
+    overlay = "external-database.yaml "
+    assert [each.partition(overlay)[2] for each in host.lines if overlay in each] == [
+        "run --rm --no-TTY migrate",
+        "up --detach --wait --wait-timeout=300",
+    ]
+    assert not host.ran("docker volume")
+
+
+def test_a_migration_that_refuses_a_database_elsewhere_leaves_a_running_server_alone(
+    ready: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("the CA\n", "utf-8")
+    there = replace(ready, database_host="db", database_ca_file=str(tmp_path / "ca.pem"))
+    host = docker(there, ALL[1:])
+    host.answers[f"{' '.join(stack.compose(there))} run"] = Result(2, "", "error: a\n  try: b\n")
+    with pytest.raises(OpsError, match="a"):
+        up(there, host)
+
+    assert not host.ran(" stop ")
+    assert not host.ran(" down")
 
 
 def test_an_image_that_is_there_is_not_built_again(

@@ -107,6 +107,27 @@ def test_another_schema_is_refused_unless_it_is_wanted() -> None:
     deploys.check_schema(Move(release=a_release(id=IDS[3]), files={}, secrets={}), facts)
 
 
+@pytest.mark.parametrize(
+    ("given", "cause", "key"),
+    [
+        ({}, "3 hosts would each have a database", "DATABASE_HOST"),
+        ({"database_host": "db"}, "3 hosts would each have artifacts", "ARTIFACTS_DESTINATION"),
+    ],
+)
+def test_several_hosts_have_one_database_and_one_place_for_artifacts(
+    settings: Settings, given: dict[str, str], cause: str, key: str
+) -> None:
+    made = replace(settings, **given)  # type: ignore[arg-type]
+    with pytest.raises(OpsError, match=cause) as caught:
+        deploys.check_shared(made, 3)
+
+    assert 2 == caught.value.code
+    assert f"set {key} in .env" in caught.value.remedy
+    deploys.check_shared(made, 1)
+    both = replace(settings, database_host="db", artifacts_destination="s3://b")
+    deploys.check_shared(both, 3)
+
+
 def test_new_secrets_are_not_made_for_a_stack_that_has_some(settings: Settings) -> None:
     bare = replace(settings, mysql_password=None)
     with pytest.raises(OpsError, match="lacks MYSQL_PASSWORD") as caught:

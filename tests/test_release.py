@@ -5,6 +5,7 @@ import json
 import tarfile
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,22 @@ def test_a_release_holds_the_files_compose_and_nginx_read(settings: Settings) ->
     assert "nginx/conf.d/mlflow.conf" in files
     assert "registry/web:1" == variables["WEB_IMAGE"]
     assert "WEB_IMAGE='registry/web:1'\n" in files["compose.env"]
+
+
+def test_a_release_with_a_database_elsewhere_has_the_overlay(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("the CA\n", "utf-8")
+    there = replace(
+        settings, database_host="db.example.com", database_ca_file=str(tmp_path / "ca.pem")
+    )
+    files, variables = release.contents(there, "web:1")
+    made = a_release(files=dict.fromkeys(files, ""))
+
+    assert ["compose/compose.yaml", stack.EXTERNAL_DATABASE] == made.compose_files
+    assert ("web", "nginx") == made.services
+    assert ("db", "web", "nginx") == a_release().services
+    assert "db.example.com:3306" == variables["DATABASE_ADDRESS"]
 
 
 def test_a_release_with_its_own_names_gives_compose_every_variable(settings: Settings) -> None:

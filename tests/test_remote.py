@@ -58,8 +58,11 @@ def test_a_record_that_was_changed_is_warned_of(
     assert "the audit record was changed at line 1" in capsys.readouterr().err
 
 
-def test_a_service_that_is_not_there_is_refused(reached: list[Site]) -> None:
+def test_a_service_that_is_not_there_is_refused(
+    reached: list[Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert reached
+    monkeypatch.setattr(Site, "facts", lambda _: Facts(live=a_release()))
     with pytest.raises(OpsError, match="there is no service 'x'") as caught:
         remote.logs("host", "x", follow=False)
 

@@ -232,6 +232,17 @@ def test_the_real_environment_is_read_when_none_is_given(
     assert Settings.load(tmp_path) == Settings(root=tmp_path, http_port=6000)
 
 
+def test_the_root_password_of_a_database_elsewhere_is_not_ours_to_make(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    environ = {
+        "DATABASE_HOST": "db.example.com",
+        "DATABASE_CA_FILE": str(tmp_path / "ca.pem"),
+        "MYSQL_PASSWORD": "0123456789abcdef",
+    }
+
+    assert Settings.load(tmp_path, environ).missing_secrets() == ["KEK_PASSPHRASE"]
+
+
 def test_what_is_refused_is_what_quotes_cannot_carry() -> None:
     refused = [chr(number) for number in range(0x3000) if re.search(UNQUOTABLE, chr(number))]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops import audit
+from ops import audit, stack
 from ops.errors import OpsError
 from ops.hosts import LocalHost, Result
 from ops.settings import Settings
@@ -76,11 +76,14 @@ def test_a_manifest_of_another_make_is_refused_by_name(site: Site) -> None:
 
 
 def test_compose_reads_the_release_and_its_own_names(site: Site) -> None:
-    words = site.compose("20261124T010000Z", "up")
+    files = {"nginx/x": "1", stack.EXTERNAL_DATABASE: "1", "compose/compose.yaml": "1"}
+    words = site.compose(a_release(id="20261124T010000Z", files=files), "up")
     top = f"{site.top}/releases/20261124T010000Z"
 
     assert [f"{top}/compose.env", f"{top}/release.env"] == list(words[3:6:2])
-    assert f"{top}/compose/compose.yaml" in words
+    assert [f"{top}/compose/compose.yaml", f"{top}/{stack.EXTERNAL_DATABASE}"] == list(
+        words[7:11:2]
+    )
     assert "up" == words[-1]
 
 

@@ -138,6 +138,53 @@ def test_direct_access_lets_clients_write_to_s3(settings: Settings) -> None:
     }
 
 
+@pytest.fixture
+def elsewhere(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings of a stack whose MySQL is somewhere else."""
+    (tmp_path / "ca.pem").write_text("the CA\n", "utf-8")
+    place = {"database_host": "db.example.com", "database_ca_file": str(tmp_path / "ca.pem")}
+    return replace(settings, mysql_root_password=None, **place)  # type: ignore[arg-type]
+
+
+def test_a_database_elsewhere_has_an_overlay_and_no_service(elsewhere: Settings) -> None:
+    assert stack.services(elsewhere) == ("migrate", "web", "nginx")
+    assert list(stack.compose(elsewhere, "ps"))[4:] == [
+        *("--file", str(elsewhere.root / "compose/compose.yaml")),
+        *("--file", str(elsewhere.root / "compose/external-database.yaml"), "ps"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("", "db:3306"),
+        ("db.example.com", "db.example.com:3306"),
+        ("db.example.com:3307", "db.example.com:3307"),
+        ("10.0.0.7", "10.0.0.7:3306"),
+        ("[fd00::1]", "[fd00::1]:3306"),
+        ("[fd00::1]:3307", "[fd00::1]:3307"),
+    ],
+)
+def test_the_address_of_the_database_has_a_port(
+    settings: Settings, given: str, address: str
+) -> None:
+    found = stack.compose_env(replace(settings, database_host=given, database_ca_file=os.devnull))
+
+    assert found["DATABASE_ADDRESS"] == address
+
+
+def test_a_database_elsewhere_is_spoken_to_with_tls_only(elsewhere: Settings) -> None:
+    text = (ROOT / stack.EXTERNAL_DATABASE).read_text("utf-8")
+    files = {name.partition("-")[0]: text for name, text in stack.secret_files(elsewhere).items()}
+
+    assert sorted(files) == ["database_ca", "kek_passphrase", "mysql_client", "s3_credentials"]
+    assert "ssl-ca = /run/secrets/database_ca\n" in files["mysql_client"]
+    assert files["database_ca"] == "the CA\n"
+    assert re.findall(r"^  (\w+):\n    file: ", text, re.MULTILINE) == ["database_ca"]
+    for gone in ("mysql_password", "mysql_root_password"):
+        assert f"  {gone}: !reset null\n" in text
+
+
 def test_the_secret_files_are_those_of_the_compose_file(settings: Settings) -> None:
     text = (ROOT / "compose" / "compose.yaml").read_text("utf-8")
     named = re.findall(r"^  (\w+):\n    file: \$\{(\w+):\?\}$", text, re.MULTILINE)

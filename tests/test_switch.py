@@ -1,17 +1,18 @@
 """One host's way to a release and back: the commands, in order. Docker is faked."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ops import switch
+from ops import stack, switch
 from ops.errors import OpsError
 from ops.hosts import Result
 from ops.settings import Settings
 from ops.site import Facts, Site
 from ops.switch import Switch
-from tests.conftest import FAILS, FakeHost, a_container, a_release
+from tests.conftest import FakeHost, a_container, a_release
 
 OLD, NEW = a_release(), a_release(id="20261124T020304Z")
 LABELS = {"com.docker.compose.config-hash": "", "mlflow-compose.release": ""}
@@ -114,23 +115,6 @@ def test_the_first_server_is_the_only_one(settings: Settings) -> None:
     assert ["up --detach --no-deps --no-recreate --scale=web=1 web"] == host.did()
 
 
-def test_a_service_that_does_not_start_is_told_with_what_compose_and_its_log_say(
-    settings: Settings,
-) -> None:
-    log = "".join(f"line {number}\n" for number in range(10))
-    host = Engine(
-        [inspected("db", Status="exited", health="unhealthy")],
-        docker_logs=log,
-        docker_compose=Result(1, "", "Error: no space left on device\n"),
-    )
-    with pytest.raises(OpsError) as caught:
-        a_switch(settings, host).start_database()
-
-    assert "no space left on device" in caught.value.cause
-    assert "db is exited unhealthy:" in caught.value.cause
-    assert "line 9" in caught.value.cause
-
-
 def test_a_server_is_waited_for(settings: Settings) -> None:
     host = Engine(BOTH)
     host.found = [[inspected("web", NEW.web, health="starting")]] * 3 + [BOTH]
@@ -171,7 +155,7 @@ def test_nginx_tests_the_configuration_before_anything_points_at_it(settings: Se
 
 def test_a_configuration_nginx_refuses_is_an_error_with_its_reason(settings: Settings) -> None:
     host = Engine(BOTH)
-    line = " ".join(Site(host, settings).compose(NEW.id, "exec"))
+    line = " ".join(Site(host, settings).compose(NEW, "exec"))
     host.answers[line] = Result(1, "", 'unknown directive "x"')
     with pytest.raises(OpsError, match="unknown directive"):
         a_switch(settings, host).test_nginx()
@@ -214,7 +198,7 @@ def test_an_nginx_that_goes_on_as_before_is_an_error(settings: Settings) -> None
 
 def test_the_old_server_has_time_for_what_is_under_way(settings: Settings) -> None:
     host = Engine(BOTH)
-    line = " ".join(Site(host, settings).compose(NEW.id, "exec", "--no-TTY", "nginx", "sh"))
+    line = " ".join(Site(host, settings).compose(NEW, "exec", "--no-TTY", "nginx", "sh"))
     host.answers[line] = "1\n"
 
     assert not a_switch(settings, host).drain(0, 0)
@@ -297,9 +281,31 @@ def test_nothing_left_means_nothing_done(settings: Settings) -> None:
     assert [] == host.lines
 
 
-def test_a_compose_line_that_fails_shows_what_the_sick_service_said(settings: Settings) -> None:
-    host = Engine([inspected("db", health="unhealthy")])
-    line = " ".join(Site(host, settings).compose(NEW.id, "up"))
-    host.answers[line] = FAILS
-    with pytest.raises(OpsError, match="db is running unhealthy"):
+def test_a_compose_line_that_fails_shows_what_it_and_the_sick_service_said(
+    settings: Settings,
+) -> None:
+    log = "".join(f"line {number}\n" for number in range(10))
+    host = Engine([inspected("db", health="unhealthy")], docker_logs=log)
+    line = " ".join(Site(host, settings).compose(NEW, "up"))
+    host.answers[line] = Result(1, "", "Error: no space left on device\n")
+    with pytest.raises(OpsError) as caught:
         a_switch(settings, host).start_database()
+
+    for said in ("no space left on device", "db is running unhealthy:", "line 0", "line 9"):
+        assert said in caught.value.cause
+
+
+ELSEWHERE = replace(NEW, files={**NEW.files, stack.EXTERNAL_DATABASE: "1"})
+
+
+def test_a_database_elsewhere_is_not_started_and_the_own_one_goes_once_nobody_asks_it(
+    settings: Settings,
+) -> None:
+    host = Engine(BOTH)
+    moved = a_switch(settings, host)
+    moved.new = ELSEWHERE
+    moved.start_database()
+    assert [] == host.lines
+
+    moved.stop_old()
+    assert f"docker stop -t 30 id-of-{OLD.web} id-of-db" in host.did()
