@@ -9,17 +9,27 @@ THERE_HELP = "on this host, over SSH, instead of this machine: [user@]name[:port
 JSON_HELP = "print one JSON document, for scripts"
 
 
+def for_real(c: Context) -> None:
+    """Refuse a dry run of a task that has none: what it does follows from what it finds."""
+    if c.config.run.dry:
+        from ops.errors import refusal
+
+        raise refusal("this task has no dry run", "leave --dry out; deploy and exec have one")
+
+
 @task(help={"engine": ENGINE_HELP, "migrate": "also migrate a database of an older MLflow"})
-def up(_c: Context, engine: str = "auto", migrate: bool = False) -> None:
+def up(c: Context, engine: str = "auto", migrate: bool = False) -> None:
     """Bring the server up and wait until it answers."""
+    for_real(c)
     from ops import server
 
     server.up(engine, migrate=migrate)
 
 
 @task
-def down(_c: Context) -> None:
+def down(c: Context) -> None:
     """Stop the server; all data stays."""
+    for_real(c)
     from ops import server
 
     server.down()
@@ -48,8 +58,9 @@ def logs(_c: Context, host: str = "", service: str = "", follow: bool = False) -
 
 
 @task(help={"host": THERE_HELP, "url": "test the server at this address instead"})
-def smoke(_c: Context, host: str = "", url: str = "") -> None:
+def smoke(c: Context, host: str = "", url: str = "") -> None:
     """Prove that the server works, with the real protocol, through the front door."""
+    for_real(c)
     from ops import remote
 
     remote.smoke_test(host, url)
@@ -64,32 +75,36 @@ def client_env(_c: Context, json: bool = False) -> None:
 
 
 @task(help={"tag": "also give it this tag"})
-def build(_c: Context, tag: str = "") -> None:
+def build(c: Context, tag: str = "") -> None:
     """Build the server image, unless one of the same content is there, and print its name."""
+    for_real(c)
     from ops import builds
 
     builds.build(tag)
 
 
 @task(help={"host": HOST_HELP})
-def push(_c: Context, host: str = "") -> None:
+def push(c: Context, host: str = "") -> None:
     """Bring the server image to REGISTRY, or to hosts where that is not set."""
+    for_real(c)
     from ops import builds
 
     builds.push(host)
 
 
 @task(help={"host": HOST_HELP, "migrate": "also migrate a database of an older MLflow"})
-def deploy(_c: Context, host: str = "", migrate: bool = False) -> None:
+def deploy(c: Context, host: str = "", migrate: bool = False) -> None:
     """Bring hosts to the settings and files of this folder, with no failed request."""
     from ops import deploys
 
-    deploys.deploy(host, migrate=migrate)
+    go = deploys.rehearse if c.config.run.dry else deploys.deploy
+    go(host, migrate=migrate)
 
 
 @task(help={"host": HOST_HELP, "to": "the release; without it the last good one before this"})
-def rollback(_c: Context, host: str = "", to: str = "") -> None:
+def rollback(c: Context, host: str = "", to: str = "") -> None:
     """Bring hosts back to an earlier release: its image, configuration and secrets."""
+    for_real(c)
     from ops import deploys
 
     deploys.rollback(host, to)
@@ -108,12 +123,13 @@ def execute(c: Context, host: str = "") -> None:
     """Run a command on a host: invoke exec -- docker ps."""
     from ops import remote
 
-    remote.execute(host, c.remainder)
+    remote.execute(host, c.remainder, dry=c.config.run.dry)
 
 
 @task(help={"host": HOST_HELP})
-def tunnel(_c: Context, host: str = "") -> None:
+def tunnel(c: Context, host: str = "") -> None:
     """Lead HTTP_PORT of this machine to a host that exposes nothing, until Ctrl-C."""
+    for_real(c)
     from ops import remote
 
     remote.tunnel(host)
@@ -125,8 +141,9 @@ def tunnel(_c: Context, host: str = "") -> None:
         "fingerprint": "what the host's key has to be: SHA256:…",
     }
 )
-def trust(_c: Context, host: str = "", fingerprint: str = "") -> None:
+def trust(c: Context, host: str = "", fingerprint: str = "") -> None:
     """Make the key of a host to deploy to a known one, once somebody else vouches for it."""
+    for_real(c)
     from ops.trust import establish
 
     establish(host, fingerprint)
@@ -138,8 +155,9 @@ def trust(_c: Context, host: str = "", fingerprint: str = "") -> None:
         "data-device": "an empty device for Docker's data, such as /dev/nvme1n1: becomes ext4",
     }
 )
-def prepare(_c: Context, host: str = "", data_device: str = "") -> None:
+def prepare(c: Context, host: str = "", data_device: str = "") -> None:
     """Make bare Ubuntu, Debian or Amazon Linux hosts ready for deploy."""
+    for_real(c)
     from ops import prepare as preparation
 
     preparation.prepare(host, data_device)

@@ -19,7 +19,8 @@
   what was done), `site` (the stack's folder on a host), `supply` (images on the hosts), `lease`
   (the lock), `switch` (one host's way to a release and back), `probe` (a client that counts),
   `prune` (what is not needed any more), `rollout` (all hosts together), `fleet` (the hosts a
-  command is for); `builds`, `deploys` and `remote` are what the tasks call.
+  command is for), `dry` (a host imagined for a dry run); `builds`, `deploys` and `remote` are what
+  the tasks call.
 - A bare host made ready: `steps` (what one is), `distributions`, `packages`, `daemon`, `plugin`,
   `upkeep`, `data_device`; `prepare` puts them in order.
 - `checks` says what a check is, `patient` is a host under examination: `checks_host`,

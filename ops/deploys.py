@@ -1,19 +1,23 @@
 """Deploy and roll back, from the settings and files of this machine to the hosts."""
 
 import getpass
+import shlex
 import socket
 from dataclasses import replace
+from typing import Any
 
-from ops import builds, console, fleet, release, rollout, stack, supply
-from ops.errors import refusal
+from ops import builds, console, fleet, images, release, rollout, stack, supply
+from ops.dry import ImaginedHost
+from ops.errors import OpsError, refusal
 from ops.hosts import LocalHost
 from ops.preflight import env_file
 from ops.release import Release
 from ops.rollout import Move
 from ops.settings import Settings
 from ops.site import Facts, Site
+from ops.values import Secret
 
-__all__ = ["deploy", "rollback"]
+__all__ = ["deploy", "rehearse", "rollback"]
 
 HEAD = ("python", "-I", "/opt/migration.py", "--head")
 
@@ -41,6 +45,14 @@ def planned(settings: Settings, local: LocalHost, facts: list[Facts], *, migrate
     image = builds.built(settings, local)
     form = ("docker", "image", "inspect", "--format", "{{.Id}}", image)
     identity = local.check(form, "look at the Docker Engine").strip()
+    needed = schema(local, image, identity, facts)
+    return described(settings, local, identity, needed, migrate=migrate)
+
+
+def described(
+    settings: Settings, local: LocalHost, identity: str, schema: str, *, migrate: bool
+) -> Move:
+    """Return the move to these settings and files, with the image of this id and its schema."""
     name = supply.image_name(settings)
     files, variables = release.contents(settings, name)
     secrets = stack.secret_files(settings)
@@ -53,7 +65,7 @@ def planned(settings: Settings, local: LocalHost, facts: list[Facts], *, migrate
         what="deploy",
         image=name,
         image_id=identity,
-        schema=schema(local, image, identity, facts),
+        schema=schema,
         variables=variables,
         files={path: stack.digest({path: text}) for path, text in files.items()},
         secrets=sorted(secrets),
@@ -137,6 +149,30 @@ def finish(settings: Settings, found: list[Site], move: Move) -> None:
         f"{moved.requests} requests during the switch, {len(moved.failures)} failed"
     )
     console.result(settings.url)
+
+
+def rehearse(hosts: str, *, migrate: bool) -> None:
+    """Print what a deploy would run and send; nothing is built, sent, written or connected to."""
+    settings, local = Settings.load(), LocalHost()
+    names = fleet.named(settings, hosts)
+    check_shared(settings, len(names))
+    missing = settings.missing_secrets()
+    made: dict[str, Any] = {key.lower(): Secret("not made in a dry run") for key in missing}
+    quick = replace(settings, watch_seconds=0, **made)
+    name = stack.web_image(settings)
+    try:
+        found = images.image(local, name)
+    except OpsError:  # no Docker here: the deploy itself says so
+        found = None
+    if found is None:
+        console.result(f"{local.name}$ {shlex.join(stack.build(settings, name))}")
+    identity = found.identity if found else ""
+    move = described(quick, local, identity, "the image's", migrate=migrate)
+    size = f"{console.size(found.size)} at most" if found else "once it is built"
+    for each in names:
+        console.result(f"{each}: send {name} ({size}, only layers it lacks) to: docker image load")
+    imagined = [ImaginedHost(each, move.release) for each in names]
+    rollout.carry_out(quick, [Site(host, quick) for host in imagined], move)
 
 
 def rollback(hosts: str, to: str) -> None:

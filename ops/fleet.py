@@ -8,7 +8,7 @@ from ops.settings import Settings
 from ops.site import Site
 from ops.ssh import SshHost, connect
 
-__all__ = ["addresses", "over_ssh", "reach"]
+__all__ = ["addresses", "named", "over_ssh", "reach"]
 
 
 def addresses(hosts: str) -> list[str]:
@@ -20,12 +20,18 @@ def addresses(hosts: str) -> list[str]:
     return names
 
 
-@contextmanager
-def reach(settings: Settings, hosts: str) -> Iterator[list[Site]]:
-    """Connect to the hosts given, or to those of DEPLOY_HOST."""
+def named(settings: Settings, hosts: str) -> list[str]:
+    """Return the addresses given, or those of DEPLOY_HOST; refuse when there are none."""
     names = addresses(hosts or settings.deploy_host)
     if not names:
         raise refusal("no host is given", "name one: --host, or DEPLOY_HOST in .env")
+    return names
+
+
+@contextmanager
+def reach(settings: Settings, hosts: str) -> Iterator[list[Site]]:
+    """Connect to the hosts given, or to those of DEPLOY_HOST."""
+    names = named(settings, hosts)
     with ExitStack() as opened:
         yield [Site(opened.enter_context(connect(name, settings)), settings) for name in names]
 

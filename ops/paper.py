@@ -40,8 +40,9 @@ class PaperHost:
         env: Mapping[str, str] | None = None,
     ) -> Result:
         """Print the command; it ends well and says nothing."""
-        del stdin, deadline
-        console.result(f"{self.name}$ {line(words, env)}")
+        del deadline
+        given = f" < {console.size(len(stdin))}" if isinstance(stdin, bytes) and stdin else ""
+        console.result(f"{self.name}$ {line(words, env)}{given}")
         return Result(0, "", "")
 
     def check(

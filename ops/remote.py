@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 
 from ops import audit, compose, console, fleet, front_door, preflight, server, smoke
 from ops.errors import OpsError, refusal
+from ops.paper import PaperHost
 from ops.release import Release
 from ops.settings import Settings
 from ops.site import Site
@@ -87,12 +88,16 @@ def smoke_test(hosts: str, url: str) -> None:
                 smoke.run(front_door.through(settings, port), settings)
 
 
-def execute(hosts: str, command: str) -> None:
-    """Run a command on one host, in this terminal."""
+def execute(hosts: str, command: str, *, dry: bool) -> None:
+    """Run a command on one host, in this terminal; or print it."""
     if not command.strip():
         raise refusal("no command is given", "write it after --: invoke exec -- docker ps")
-    with fleet.reach(Settings.load(), hosts) as found:
-        words = ("sh", "-c", command)
+    settings, words = Settings.load(), ("sh", "-c", command)
+    if dry:
+        for name in fleet.named(settings, hosts):
+            PaperHost(name).interact(words)
+        return
+    with fleet.reach(settings, hosts) as found:
         ended(fleet.over_ssh(only(found)).interact(words), words)
 
 

@@ -27,7 +27,7 @@ def test_a_dry_run_prints_each_step_and_does_none(capsys: pytest.CaptureFixture[
         assert host.interact(["sh"]) == 0
 
     assert capsys.readouterr().out.splitlines() == [
-        "ec2-3$ echo 'a b'",
+        "ec2-3$ echo 'a b' < 6 B",
         "ec2-3$ env 'A=b c' true",
         "ec2-3$ docker compose up",
         "ec2-3: put mlflow/.env (3 KiB, 0600)",

@@ -81,13 +81,13 @@ def test_a_host_without_a_release_has_no_logs(
 @pytest.mark.parametrize("command", ["", "  "])
 def test_no_command_is_refused(command: str) -> None:
     with pytest.raises(OpsError, match="no command is given"):
-        remote.execute("host", command)
+        remote.execute("host", command, dry=False)
 
 
 def test_what_is_for_one_host_refuses_several(reached: list[Site]) -> None:
     reached.append(reached[0])
     with pytest.raises(OpsError, match="several hosts"):
-        remote.execute("a,b", "true")
+        remote.execute("a,b", "true", dry=False)
 
 
 def test_a_command_s_exit_code_is_ours() -> None:

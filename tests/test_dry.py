@@ -1,0 +1,86 @@
+"""A dry run: all of a deploy is printed, in order, and nothing is done."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.test_tasks import invoke
+
+IN_ORDER = [
+    "this machine$ docker build",
+    ": send mlflow-compose/web:",
+    "$ bash -c",  # the lock
+    "$ tee --append mlflow-compose/audit.jsonl",
+    "$ tar --extract",
+    "--wait --wait-timeout=300 db",
+    "--no-TTY migrate",
+    "--scale=web=2 web",
+    "exec --no-TTY nginx curl --fail",
+    "nginx -q -t -c",
+    "$ tee mlflow-compose/releases/next.conf",
+    "-s reload",
+    "$ ln -sfn",
+    "-s reload",
+    "$ docker stop",
+    "$ docker rm",
+    "$ tee --append mlflow-compose/audit.jsonl",
+]
+
+
+def files(project: Path) -> set[Path]:
+    return {path for path in project.rglob("*") if "__pycache__" not in path.parts}
+
+
+def test_a_deploy_is_printed_step_by_step_and_nothing_is_built_written_or_connected_to(
+    project: Path,
+) -> None:
+    before = files(project)
+    done = invoke(project, "--dry", "deploy", "--host", "ubuntu@host.invalid")
+
+    assert done.returncode == 0, done.stderr
+    at = 0
+    for step in IN_ORDER:
+        assert step in done.stdout[at:], f"{step} is not there, or not after what goes before it"
+        at = done.stdout.index(step, at) + len(step)
+    assert before == files(project)
+    asked = [line for line in done.stdout.splitlines() if line.endswith("8081/release")]
+    assert len(asked) == 1
+
+
+def test_several_hosts_are_printed_each_by_its_name(project: Path) -> None:
+    (project / "ca.pem").touch()
+    environ = {
+        "DATABASE_HOST": "db.invalid",
+        "DATABASE_CA_FILE": str(project / "ca.pem"),
+        "MYSQL_PASSWORD": "0123456789abcdef",
+        "ARTIFACTS_DESTINATION": "s3://bucket",
+    }
+    done = invoke(project, "--dry", "deploy", "--host", "a.invalid,b.invalid", **environ)
+
+    assert done.returncode == 0, done.stderr
+    for name in ("a.invalid", "b.invalid"):
+        assert f"{name}$ ln -sfn" in done.stdout
+    assert "300 db" not in done.stdout
+    assert "0123456789abcdef" not in done.stdout
+    assert done.stdout.count("--no-TTY migrate") == 1
+
+
+def test_a_command_for_a_host_is_printed_as_it_would_be_run(project: Path) -> None:
+    done = invoke(project, "exec", "--dry", "--host", "host.invalid", "--", "docker", "ps")
+
+    assert (0, "host.invalid$ sh -c 'docker ps'\n") == (done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["up", "down", "smoke", "build", "push", "rollback", "tunnel", "trust", "prepare"],
+)
+def test_a_task_that_has_no_dry_run_refuses_one_instead_of_doing_it(
+    project: Path, task: str
+) -> None:
+    before = files(project)
+    done = invoke(project, "--dry", task)
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "error: this task has no dry run" in done.stderr
+    assert before == files(project)
