@@ -76,6 +76,9 @@ class Rollout:
             self.begin()
             try:
                 moved = self.go()
+            except OpsError as error:
+                self.back(error)
+                raise OpsError(error.cause, error.remedy) from None  # a refusal, by now, has failed
             except BaseException as error:
                 self.back(error)
                 raise

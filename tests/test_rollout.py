@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ops import rollout
-from ops.errors import OpsError
+from ops.errors import OpsError, refusal
 from ops.rollout import Move
 from ops.settings import Settings
 from ops.site import Facts, Site
@@ -133,6 +133,14 @@ def test_when_one_host_fails_all_go_back_and_the_record_says_where(
     assert "a: (ok)" not in stage.log
     assert "a: prune" not in stage.log
     assert ["b: unlock", "a: unlock"] == stage.log[-2:]
+
+
+def test_what_a_step_refuses_has_been_tried_by_then(settings: Settings, stage: Stage) -> None:
+    stage.fails, stage.error = {"migrate": "a"}, refusal("half-made", "restore it")
+    with pytest.raises(OpsError, match="half-made") as caught:
+        go(settings, "a")
+
+    assert (1, "restore it") == (caught.value.code, caught.value.remedy)
 
 
 def test_ctrl_c_goes_back_too(settings: Settings, stage: Stage) -> None:
