@@ -15,16 +15,17 @@
 - `jobs`: our own jobs beside the server.
 - Engines, which do the work: `environment` and `embedded`, `compose`; `engines` chooses one.
 - `smoke` proves a server. `server` is what the tasks call on this machine.
+- `checks` says what a check is.
 - Deploying: `release` (what a host needs to run one state of the stack), `audit` (the record of
-  what was done), `site` (the stack's folder on a host), `supply` (images on the hosts), `lease`
-  (the lock), `switch` (one host's way to a release and back), `probe` (a client that counts),
-  `prune` (what is not needed any more), `rollout` (all hosts together), `fleet` (the hosts a
-  command is for), `dry` (a host imagined for a dry run); `builds`, `deploys` and `remote` are what
-  the tasks call.
+  what was done), `site` (the stack's folder on a host), `readiness` (what a host has to have),
+  `supply` (images on the hosts), `lease` (the lock), `switch` (one host's way to a release and
+  back), `probe` (a client that counts), `prune` (what is not needed any more), `rollout` (all hosts
+  together), `fleet` (the hosts a command is for), `dry` (a host imagined for a dry run); `builds`,
+  `deploys` and `remote` are what the tasks call.
 - A bare host made ready: `steps` (what one is), `distributions`, `packages`, `daemon`, `plugin`,
   `upkeep`, `data_device`; `prepare` puts them in order.
-- `checks` says what a check is, `patient` is a host under examination: `checks_host`,
-  `checks_stack`, `checks_s3`, `checks_door`, `checks_local`; `doctor` makes them all.
+- `patient` is a host under examination: `checks_host`, `checks_stack`, `checks_s3`, `checks_door`,
+  `checks_local`; `doctor` makes them all.
 
 `migration` stands apart: it runs beside MLflow, as a job of its own, and imports nothing from here.
 """

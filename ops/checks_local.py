@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops import checks_host, compose, console, engines, images, preflight, stack
+from ops import compose, console, engines, images, preflight, readiness, stack
 from ops.checks import Check, Finding, fail, ok, warn
 from ops.errors import OpsError
 from ops.hosts import LocalHost
@@ -35,7 +35,7 @@ def settings(here: Here) -> Finding:
 def docker(here: Here) -> Finding:
     """Say whether the stack can be built here."""
     problem = engines.compose_problem(here.host)
-    return fail(problem.cause, problem.remedy) if problem else checks_host.versions(here.host)
+    return fail(problem.cause, problem.remedy) if problem else readiness.versions(here.host)
 
 
 def git(here: Here) -> Finding:

@@ -3,10 +3,11 @@
 import getpass
 import shlex
 import socket
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ops import builds, console, fleet, images, release, rollout, stack, supply
+from ops import builds, console, fleet, images, readiness, release, rollout, stack, supply
 from ops.dry import ImaginedHost
 from ops.errors import OpsError, refusal
 from ops.hosts import LocalHost
@@ -27,6 +28,8 @@ def deploy(hosts: str, *, migrate: bool) -> None:
     settings, local = Settings.load(), LocalHost()
     with fleet.reach(settings, hosts) as found:
         check_shared(settings, len(found))
+        for site in found:
+            readiness.require(site.host)
         facts = [site.facts() for site in found]
         check_secrets(settings, facts)
         settings = settings.with_secrets()
@@ -46,17 +49,24 @@ def planned(settings: Settings, local: LocalHost, facts: list[Facts], *, migrate
     form = ("docker", "image", "inspect", "--format", "{{.Id}}", image)
     identity = local.check(form, "look at the Docker Engine").strip()
     needed = schema(local, image, identity, facts)
-    return described(settings, local, identity, needed, migrate=migrate)
+    known = [name for each in facts for name in each.releases]
+    return described(settings, local, identity, needed, known, migrate=migrate)
 
 
 def described(
-    settings: Settings, local: LocalHost, identity: str, schema: str, *, migrate: bool
+    settings: Settings,
+    local: LocalHost,
+    identity: str,
+    schema: str,
+    known: Iterable[str] = (),
+    *,
+    migrate: bool,
 ) -> Move:
     """Return the move to these settings and files, with the image of this id and its schema."""
     name = supply.image_name(settings)
     files, variables = release.contents(settings, name)
     secrets = stack.secret_files(settings)
-    number = release.new_id()
+    number = release.new_id(known)
     new = Release(
         id=number,
         origin=number,
@@ -184,7 +194,7 @@ def rollback(hosts: str, to: str) -> None:
         if len({each.origin for each in chosen}) > 1:
             raise refusal("the hosts have no release in common", "name one that all have: --to")
         old = chosen[0]
-        name = release.new_id()
+        name = release.new_id(name for each in facts for name in each.releases)
         new = replace(
             old,
             id=name,

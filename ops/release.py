@@ -8,9 +8,9 @@ each under a name made of its content, and a release lists the names.
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from ops import nginx, stack
@@ -19,6 +19,7 @@ from ops.settings import Settings
 __all__ = ["MANIFEST", "Release", "archive", "contents", "differences", "new_id"]
 
 MANIFEST = "release.json"
+ID = "%Y%m%dT%H%M%SZ"
 
 # A release folder's compose/compose.yaml names these from its own place.
 RELEASES_FOLDER = "../.."
@@ -77,9 +78,14 @@ class Release:
         return cls(**entry)
 
 
-def new_id(now: datetime | None = None) -> str:
-    """Return an id: the time in UTC, which sorts as text."""
-    return (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+def new_id(known: Iterable[str] = (), now: datetime | None = None) -> str:
+    """Return an id: the time in UTC, which sorts as text.
+
+    It comes after every known one, also where the clock of whoever made those is ahead of ours.
+    """
+    times = [datetime.strptime(each, ID).replace(tzinfo=UTC) for each in known]
+    earliest = [each + timedelta(seconds=1) for each in times]
+    return max([now or datetime.now(UTC), *earliest]).strftime(ID)
 
 
 def contents(settings: Settings, image: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ops import checks_host, host_keys
+from ops import checks_host, host_keys, readiness
 from ops.checks import Finding, examine
 from ops.host_keys import HostKey
 from ops.hosts import LocalHost, Result
@@ -221,7 +221,7 @@ def test_the_programs_looked_for_are_looked_for_by_a_real_shell(settings: Settin
     (line,) = patients.lines(made)
 
     assert line.endswith("tools tar flock bash find")
-    words = ("sh", "-c", checks_host.MISSING, "tools", "sh", "no-such-program")
+    words = ("sh", "-c", readiness.MISSING, "tools", "sh", "no-such-program")
     assert LocalHost().run(words).out == "no-such-program\n"
 
 

@@ -29,8 +29,15 @@ def unpacked(data: bytes) -> dict[str, tuple[str, int]]:
 def test_an_id_is_the_time_in_utc_and_sorts_as_text() -> None:
     early, late = (datetime(2026, 11, 9, 8, 0, second, tzinfo=UTC) for second in (1, 2))
 
-    assert "20261109T080001Z" == release.new_id(early)
-    assert release.new_id(early) < release.new_id(late)
+    assert "20261109T080001Z" == release.new_id(now=early)
+    assert release.new_id(now=early) < release.new_id(now=late)
+
+
+def test_an_id_comes_after_those_of_somebody_whose_clock_is_ahead() -> None:
+    now = datetime(2026, 11, 9, 8, 0, 1, tzinfo=UTC)
+
+    assert "20261109T090002Z" == release.new_id(["20261101T000000Z", "20261109T090001Z"], now)
+    assert "20261109T080002Z" == release.new_id(["20261109T080001Z"], now)  # the same second
 
 
 def test_a_release_is_read_back_as_written() -> None:

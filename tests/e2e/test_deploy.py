@@ -21,8 +21,20 @@ from tests.e2e.test_documents import blocks
 BASES = ("mysql:9.7", "nginx:1.30")
 UPLOAD_SIZE = 200 * 1024**2
 
-# The last line of a step, and what that step leaves behind when the deployer dies right after it.
-KILLED_AFTER = ["sending ", "upload (", "new server (", "switch ("]
+# The last line of each step of a deploy.
+STEPS = [
+    "sending ",
+    "upload (",
+    "database (",
+    "checking the database schema (",
+    "new server (",
+    "asking it (",
+    "testing NGINX (",
+    "announcing it (",
+    "switch (",
+    "draining the old server (",
+    "stopping it (",
+]
 
 
 @pytest.fixture(scope="module")
@@ -289,40 +301,44 @@ def reading(process: "subprocess.Popen[str]", until: str) -> None:
     pytest.fail("".join(said))
 
 
-@pytest.mark.parametrize("line", KILLED_AFTER)
-def test_a_deployer_killed_at_any_step_leaves_a_stack_that_serves_and_can_be_deployed(
-    team: Project, ec2: lab.Host, line: str
+def killed(deploy: "subprocess.Popen[str]", _: lab.Host) -> None:
+    """Kill the operator's end."""
+    os.kill(deploy.pid, signal.SIGKILL)
+
+
+def cut(deploy: "subprocess.Popen[str]", ec2: lab.Host) -> None:
+    """End the connection at the host's end; the operator has to say so."""
+    on(ec2, "pkill", "-KILL", "-u", ec2.user, "sshd")
+    _, said = deploy.communicate(timeout=120)
+    assert 1 == deploy.returncode, said
+    assert "the connection to" in said
+    assert "broke during" in said
+
+
+# Once the old server is stopped there is nothing left to cut.
+@pytest.mark.parametrize(
+    ("end", "steps"), [(killed, STEPS), (cut, STEPS[:-1])], ids=["killed", "cut"]
+)
+def test_a_deploy_that_ends_after_any_step_leaves_a_stack_that_serves_and_can_be_deployed(
+    team: Project,
+    ec2: lab.Host,
+    end: Callable[["subprocess.Popen[str]", lab.Host], None],
+    steps: list[str],
 ) -> None:
-    with changed(team, "mlflow/entrypoint.sh", f"# killed after {line}\n"):
-        with team.start("deploy") as first:
-            reading(first, line)
-            os.kill(first.pid, signal.SIGKILL)
-        team.invoke("smoke", "--url", url(team, ec2))
-        done = team.invoke("deploy")
+    """Each deploy begins on what the one before it left half-done; the last one ends well."""
+    for step in steps:
+        with changed(team, "mlflow/entrypoint.sh", f"# {end.__name__} after {step}\n"):
+            with team.start("deploy") as first:
+                reading(first, step)
+                end(first, ec2)
+            team.invoke("smoke", "--url", url(team, ec2))
+    done = team.invoke("deploy")
 
     assert "ended without letting go of the lock" in done.stderr
     assert "is live" in done.stderr
     assert 1 == len(servers(team, ec2))
+    assert "ok" == live(team)["result"]
     team.invoke("smoke", "--url", url(team, ec2))
-
-
-@pytest.mark.parametrize("line", ["upload (", "switch ("])
-def test_a_cut_connection_ends_the_deploy_and_the_next_one_mends_it(
-    team: Project, ec2: lab.Host, line: str
-) -> None:
-    with changed(team, "mlflow/entrypoint.sh", f"# cut after {line}\n"):
-        with team.start("deploy") as first:
-            reading(first, line)
-            on(ec2, "pkill", "-KILL", "-u", ec2.user, "sshd")
-            _, said = first.communicate(timeout=120)
-        assert 1 == first.returncode
-        assert "the connection to" in said
-        assert "broke during" in said
-        team.invoke("smoke", "--url", url(team, ec2))
-        done = team.invoke("deploy")
-
-    assert "is live" in done.stderr
-    assert 1 == len(servers(team, ec2))
 
 
 def test_ctrl_c_after_the_switch_goes_back(team: Project, ec2: lab.Host) -> None:

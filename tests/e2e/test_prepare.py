@@ -63,6 +63,15 @@ def test_the_host_is_bare(bare: Bare) -> None:
         bare.ssh("docker", "version")
 
 
+def test_a_host_without_docker_is_not_deployed_to(bare: Bare) -> None:
+    before = bare.everything()
+    done = bare.project.invoke("deploy", "--host", bare.address, expect=2)
+
+    assert "docker is not installed there" in done.stderr
+    assert f"invoke prepare --host {bare.address}" in done.stderr
+    assert before == bare.everything()
+
+
 def test_without_sudo_or_a_mirror_nothing_is_touched(bare: Bare) -> None:
     before = bare.everything()
     rule, broken = "/etc/sudoers.d/90-cloud-init-users", "/etc/apt/apt.conf.d/99broken"
