@@ -1,4 +1,4 @@
-"""The checks of this repository: lint, test, e2e; and lock, which renews the requirements."""
+"""The checks of this repository: lint, test, e2e; bench measures, lock renews the requirements."""
 
 import nox
 
@@ -35,6 +35,16 @@ def e2e(session: nox.Session) -> None:
     session.install(*DEV)
     session.install(*SERVER)
     session.run("pytest", "tests/e2e", "--timeout=900", "--durations=15", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure side by side with what others do: `nox -s bench -- deploy`."""
+    session.install(*DEV)
+    session.install(*SERVER)
+    files = [f"tests/e2e/bench_{name}.py" for name in session.posargs or ["deploy"]]
+    collect = ("-o", "python_files=bench_*.py", "-o", "python_functions=bench_*")
+    session.run("pytest", *files, *collect, "--timeout=3600")
 
 
 @nox.session(default=False)
