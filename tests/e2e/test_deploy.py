@@ -114,6 +114,12 @@ def servers(project: Project, ec2: lab.Host) -> list[str]:
     ).split()
 
 
+BROKEN = [
+    ("nginx/snippets/proxy.conf", "no_such_directive on;\n", "testing NGINX", "no_such_directive"),
+    ("mlflow/entrypoint.sh", "", "new server", "boom"),  # the server's own start, not the job's
+]
+
+
 @contextmanager
 def changed(project: Project, name: str, text: str) -> Iterator[None]:
     """Have a line more in a file of the repository."""
@@ -189,6 +195,9 @@ def test_no_request_fails_while_code_and_configuration_change_and_go_back(
             code = team.invoke("deploy")
         with changed(team, "nginx/snippets/proxy.conf", "# changed\n"):
             configuration = team.invoke("deploy")
+            assert "nothing changed" in team.invoke("deploy").stderr
+        with changed(team, *BROKEN[0][:2]):
+            team.invoke("deploy", expect=1)
         back = team.invoke("rollback")
         upload.verify()
     for done in (code, configuration, back):
@@ -202,8 +211,7 @@ def test_no_request_fails_while_code_and_configuration_change_and_go_back(
     load.verify()
 
     assert "file: nginx/snippets/proxy.conf" in configuration.stderr
-    found = releases(team)
-    assert ["ok"] * len(found) == [each["result"] for each in found]
+    assert {"ok"} == {each["result"] for each in releases(team)}
     assert live(team)["what"].startswith("rollback to ")
     assert 1 == len(servers(team, ec2))
     [sent] = [line for line in code.stderr.splitlines() if line.startswith("sending ")]
@@ -223,12 +231,6 @@ def test_a_deploy_that_changes_nothing_touches_nothing(team: Project, ec2: lab.H
 def record(team: Project, ec2: lab.Host) -> list[str]:
     """Return the audit record."""
     return on(ec2, "cat", f"/home/{ec2.user}/{team.name}/audit.jsonl").splitlines()
-
-
-BROKEN = [
-    ("nginx/snippets/proxy.conf", "no_such_directive on;\n", "testing NGINX", "no_such_directive"),
-    ("mlflow/entrypoint.sh", "", "new server", "boom"),  # the server's own start, not the job's
-]
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken[2])

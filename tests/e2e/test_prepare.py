@@ -128,6 +128,18 @@ def test_a_locked_package_database_is_waited_for_and_said(bare: Bare) -> None:
     assert "time: done" in done.stderr
 
 
+def test_what_was_prepared_is_deployed_to(bare: Bare) -> None:
+    """The host reaches no registry: every image comes from this machine."""
+    url = f"http://{bare.host.address}:{bare.project.port}"
+    bare.project.set(DEPLOY_HOST=bare.address, BIND_ADDRESS="0.0.0.0", PUBLIC_URL=url)
+    bare.project.set(WEB_WORKERS="1", WATCH_SECONDS="0")
+    done = bare.project.invoke("deploy", timeout=900)
+
+    assert "first release" in done.stderr
+    assert url == done.stdout.strip()
+    bare.project.invoke("smoke", "--url", url)
+
+
 def _answers(bare: Bare) -> bool:
     words = ["docker", "exec", bare.host.name, "docker", "version"]
     return subprocess.run(words, capture_output=True, check=False).returncode == 0
