@@ -4,9 +4,15 @@ from invoke.context import Context
 from invoke.tasks import task
 
 ENGINE_HELP = "auto (Docker Compose where it answers, else embedded), embedded or compose"
-HOST_HELP = "[user@]name[:port], several parted by commas; else DEPLOY_HOST"
+HOST_HELP = "[user@]name[:port], as often as there are hosts; else DEPLOY_HOST"
 THERE_HELP = "on this host, over SSH, instead of this machine: [user@]name[:port]"
 JSON_HELP = "print one JSON document, for scripts"
+Hosts = list[str] | None
+
+
+def every(hosts: Hosts) -> str:
+    """Return the hosts of all --host flags as DEPLOY_HOST has them, parted by commas."""
+    return ",".join(hosts or [])
 
 
 def for_real(c: Context) -> None:
@@ -35,35 +41,38 @@ def down(c: Context) -> None:
     server.down()
 
 
-@task(help={"host": THERE_HELP, "json": JSON_HELP})
-def status(_c: Context, host: str = "", json: bool = False) -> None:
+@task(iterable=["host"], help={"host": THERE_HELP, "json": JSON_HELP})
+def status(_c: Context, host: Hosts = None, json: bool = False) -> None:
     """Show each service with its health, uptime and memory; exit 1 unless all is well."""
     from ops import remote
 
-    remote.show_status(host, as_json=json)
+    remote.show_status(every(host), as_json=json)
 
 
 @task(
+    iterable=["host"],
     help={
         "host": THERE_HELP,
         "service": "only this one: db, migrate, web or nginx",
         "follow": "until Ctrl-C",
-    }
+    },
 )
-def logs(_c: Context, host: str = "", service: str = "", follow: bool = False) -> None:
+def logs(_c: Context, host: Hosts = None, service: str = "", follow: bool = False) -> None:
     """Show what the services wrote."""
     from ops import remote
 
-    remote.logs(host, service, follow=follow)
+    remote.logs(every(host), service, follow=follow)
 
 
-@task(help={"host": THERE_HELP, "url": "test the server at this address instead"})
-def smoke(c: Context, host: str = "", url: str = "") -> None:
+@task(
+    iterable=["host"], help={"host": THERE_HELP, "url": "test the server at this address instead"}
+)
+def smoke(c: Context, host: Hosts = None, url: str = "") -> None:
     """Prove that the server works, with the real protocol, through the front door."""
     for_real(c)
     from ops import remote
 
-    remote.smoke_test(host, url)
+    remote.smoke_test(every(host), url)
 
 
 @task(help={"json": JSON_HELP})
@@ -83,89 +92,97 @@ def build(c: Context, tag: str = "") -> None:
     builds.build(tag)
 
 
-@task(help={"host": HOST_HELP})
-def push(c: Context, host: str = "") -> None:
+@task(iterable=["host"], help={"host": HOST_HELP})
+def push(c: Context, host: Hosts = None) -> None:
     """Bring the server image to REGISTRY, or to hosts where that is not set."""
     for_real(c)
     from ops import builds
 
-    builds.push(host)
+    builds.push(every(host))
 
 
-@task(help={"host": HOST_HELP, "migrate": "also migrate a database of an older MLflow"})
-def deploy(c: Context, host: str = "", migrate: bool = False) -> None:
+@task(
+    iterable=["host"],
+    help={"host": HOST_HELP, "migrate": "also migrate a database of an older MLflow"},
+)
+def deploy(c: Context, host: Hosts = None, migrate: bool = False) -> None:
     """Bring hosts to the settings and files of this folder, with no failed request."""
     from ops import deploys
 
     go = deploys.rehearse if c.config.run.dry else deploys.deploy
-    go(host, migrate=migrate)
+    go(every(host), migrate=migrate)
 
 
-@task(help={"host": HOST_HELP, "to": "the release; without it the last good one before this"})
-def rollback(c: Context, host: str = "", to: str = "") -> None:
+@task(
+    iterable=["host"],
+    help={"host": HOST_HELP, "to": "the release; without it the last good one before this"},
+)
+def rollback(c: Context, host: Hosts = None, to: str = "") -> None:
     """Bring hosts back to an earlier release: its image, configuration and secrets."""
     for_real(c)
     from ops import deploys
 
-    deploys.rollback(host, to)
+    deploys.rollback(every(host), to)
 
 
-@task(help={"host": HOST_HELP, "json": JSON_HELP})
-def releases(_c: Context, host: str = "", json: bool = False) -> None:
+@task(iterable=["host"], help={"host": HOST_HELP, "json": JSON_HELP})
+def releases(_c: Context, host: Hosts = None, json: bool = False) -> None:
     """List the releases of hosts: when, by whom, with what result, which one is live."""
     from ops import remote
 
-    remote.show_releases(host, as_json=json)
+    remote.show_releases(every(host), as_json=json)
 
 
-@task(name="exec", help={"host": HOST_HELP})
-def execute(c: Context, host: str = "") -> None:
+@task(iterable=["host"], name="exec", help={"host": HOST_HELP})
+def execute(c: Context, host: Hosts = None) -> None:
     """Run a command on a host: invoke exec -- docker ps."""
     from ops import remote
 
-    remote.execute(host, c.remainder, dry=c.config.run.dry)
+    remote.execute(every(host), c.remainder, dry=c.config.run.dry)
 
 
-@task(help={"host": HOST_HELP})
-def tunnel(c: Context, host: str = "") -> None:
+@task(iterable=["host"], help={"host": HOST_HELP})
+def tunnel(c: Context, host: Hosts = None) -> None:
     """Lead HTTP_PORT of this machine to a host that exposes nothing, until Ctrl-C."""
     for_real(c)
     from ops import remote
 
-    remote.tunnel(host)
+    remote.tunnel(every(host))
 
 
 @task(
+    iterable=["host"],
     help={
-        "host": "[user@]name[:port]; else every one of DEPLOY_HOST",
+        "host": HOST_HELP,
         "fingerprint": "what the host's key has to be: SHA256:…",
-    }
+    },
 )
-def trust(c: Context, host: str = "", fingerprint: str = "") -> None:
+def trust(c: Context, host: Hosts = None, fingerprint: str = "") -> None:
     """Make the key of a host to deploy to a known one, once somebody else vouches for it."""
     for_real(c)
     from ops.trust import establish
 
-    establish(host, fingerprint)
+    establish(every(host), fingerprint)
 
 
 @task(
+    iterable=["host"],
     help={
         "host": HOST_HELP,
         "data-device": "an empty device for Docker's data, such as /dev/nvme1n1: becomes ext4",
-    }
+    },
 )
-def prepare(c: Context, host: str = "", data_device: str = "") -> None:
+def prepare(c: Context, host: Hosts = None, data_device: str = "") -> None:
     """Make bare Ubuntu, Debian or Amazon Linux hosts ready for deploy."""
     for_real(c)
     from ops import prepare as preparation
 
-    preparation.prepare(host, data_device)
+    preparation.prepare(every(host), data_device)
 
 
-@task(help={"host": f"also look at these: {HOST_HELP}", "json": JSON_HELP})
-def doctor(_c: Context, host: str = "", json: bool = False) -> None:
+@task(iterable=["host"], help={"host": f"also look at these: {HOST_HELP}", "json": JSON_HELP})
+def doctor(_c: Context, host: Hosts = None, json: bool = False) -> None:
     """Look at this machine and at hosts, change nothing; exit 1 when a check fails."""
     from ops import doctor
 
-    doctor.doctor(host, as_json=json)
+    doctor.doctor(every(host), as_json=json)

@@ -30,10 +30,10 @@ class NoSecondChannel(Exception):  # noqa: N818 - it is an answer
     """Nobody but the host itself can tell what its key is; says why."""
 
 
-def establish(address: str, fingerprint: str) -> None:
-    """Make the keys of a host, or of all in DEPLOY_HOST, known ones."""
+def establish(hosts: str, fingerprint: str) -> None:
+    """Make the keys of the hosts given, or of all in DEPLOY_HOST, known ones."""
     settings = Settings.load()
-    addresses = [address] if address else settings.deploy_hosts
+    addresses = hosts.split(",") if hosts else settings.deploy_hosts
     if not addresses:
         raise refusal("there is no host to trust", "give --host, or set DEPLOY_HOST in .env")
     if fingerprint and not re.fullmatch(FINGERPRINT, fingerprint):

@@ -66,9 +66,12 @@ def test_several_hosts_are_printed_each_by_its_name(project: Path) -> None:
 
 
 def test_a_command_for_a_host_is_printed_as_it_would_be_run(project: Path) -> None:
-    done = invoke(project, "exec", "--dry", "--host", "host.invalid", "--", "docker", "ps")
+    hosts = ("--host", "a.invalid", "--host", "b.invalid,c.invalid")
+    done = invoke(project, "exec", "--dry", *hosts, "--", "docker", "ps")
 
-    assert (0, "host.invalid$ sh -c 'docker ps'\n") == (done.returncode, done.stdout)
+    assert 0 == done.returncode
+    lines = [f"{name}.invalid$ sh -c 'docker ps'" for name in "abc"]
+    assert lines == done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(

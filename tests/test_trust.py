@@ -210,6 +210,16 @@ def test_an_old_key_is_shown_and_replaced_on_a_yes(
     assert f"known until now: {old.fingerprint}" in capsys.readouterr().err
 
 
+def test_several_hosts_are_asked_about_one_by_one(
+    new_sshd: Callable[..., SshServer], settings: Settings, answer: Callable[[str], None]
+) -> None:
+    hosts = [new_sshd(), new_sshd()]
+    answer("yes\nyes\n")
+    trust.establish(",".join(each.address for each in hosts), "")
+
+    assert [pinned(settings, each) for each in hosts] == [fingerprints(each) for each in hosts]
+
+
 def test_a_host_that_is_known_changes_nothing_and_asks_nobody(
     sshd: SshServer, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
