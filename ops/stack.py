@@ -118,10 +118,13 @@ def local_env(settings: Settings) -> dict[str, str]:
 
 def secret_paths(settings: Settings, where: str) -> dict[str, str]:
     """Return the variables that name the secret files in the folder `where`."""
-    return {
+    files = {
         f"{name.partition('-')[0].upper()}_FILE": f"{where}/{name}"
         for name in secret_files(settings)
     }
+    if settings.database_host:  # Compose fills names in before the overlay takes them away
+        files |= dict.fromkeys(("MYSQL_PASSWORD_FILE", "MYSQL_ROOT_PASSWORD_FILE"), "/dev/null")
+    return files
 
 
 def render_env(variables: dict[str, str]) -> str:

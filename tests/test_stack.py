@@ -183,6 +183,7 @@ def test_a_database_elsewhere_is_spoken_to_with_tls_only(elsewhere: Settings) ->
     assert re.findall(r"^  (\w+):\n    file: ", text, re.MULTILINE) == ["database_ca"]
     for gone in ("mysql_password", "mysql_root_password"):
         assert f"  {gone}: !reset null\n" in text
+        assert stack.local_env(elsewhere)[f"{gone.upper()}_FILE"] == "/dev/null"
 
 
 def test_the_secret_files_are_those_of_the_compose_file(settings: Settings) -> None:
