@@ -4,8 +4,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops import compose, console, engines, images, preflight, readiness, stack
-from ops.checks import Check, Finding, fail, ok, warn
+from ops import compose, console, engines, images, preflight, readiness, stack, states
+from ops.checks import Check, Finding, NotChecked, fail, ok, warn
 from ops.errors import OpsError
 from ops.hosts import LocalHost
 from ops.settings import ROOT, Settings
@@ -35,7 +35,16 @@ def settings(here: Here) -> Finding:
 def docker(here: Here) -> Finding:
     """Say whether the stack can be built here."""
     problem = engines.compose_problem(here.host)
+    if problem and _embedded(here.settings):
+        raise NotChecked("this stack runs on the embedded engine, which needs none")
     return fail(problem.cause, problem.remedy) if problem else readiness.versions(here.host)
+
+
+def _embedded(settings: Settings | OpsError) -> bool:
+    """Say whether Docker is asked for by nothing: neither a stack here nor a deploy."""
+    if isinstance(settings, OpsError) or settings.deploy_host:
+        return False
+    return states.remembered(settings) == "embedded"
 
 
 def git(here: Here) -> Finding:

@@ -1,11 +1,12 @@
 """This machine: what it answers, what is made of it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ops import checks_local
+from ops import checks_local, states
 from ops.checks import examine
 from ops.checks_local import Here
 from ops.errors import OpsError, refusal
@@ -80,6 +81,20 @@ def test_without_docker_the_disk_is_not_looked_at(
     assert found in made["docker"].found
     assert remedy in made["docker"].remedy
     assert made["disk"].found == "not checked: see docker"
+
+
+def test_docker_is_not_asked_of_somebody_who_needs_none(settings: Settings) -> None:
+    states.remember(settings, "embedded")
+    made = dict(examine(checks_local.CHECKS, here(settings, docker_version=MISSING)))
+    assert made["docker"].state == "skip"
+
+    deploys = replace(settings, deploy_host="ec2")
+    made = dict(examine(checks_local.CHECKS, here(deploys, docker_version=MISSING)))
+    assert made["docker"].state == "fail"
+
+    states.remember(settings, "compose")
+    made = dict(examine(checks_local.CHECKS, here(settings, docker_version=MISSING)))
+    assert made["docker"].state == "fail"
 
 
 @pytest.mark.parametrize(
