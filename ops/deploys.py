@@ -178,9 +178,13 @@ def rehearse(hosts: str, *, migrate: bool) -> None:
         console.result(f"{local.name}$ {shlex.join(stack.build(settings, name))}")
     identity = found.identity if found else ""
     move = described(quick, local, identity, "the image's", migrate=migrate)
+    if settings.registry:
+        console.result(f"{local.name}$ docker image push {move.release.image}")
     size = f"{console.size(found.size)} at most" if found else "once it is built"
     for each in names:
-        console.result(f"{each}: send {name} ({size}, only layers it lacks) to: docker image load")
+        sent = f": send {name} ({size}, only layers it lacks) to: docker image load"
+        pulled = f"$ docker image pull {move.release.image}"
+        console.result(each + (pulled if settings.registry else sent))
     imagined = [ImaginedHost(each, move.release) for each in names]
     rollout.carry_out(quick, [Site(host, quick) for host in imagined], move)
 

@@ -65,6 +65,16 @@ def test_several_hosts_are_printed_each_by_its_name(project: Path) -> None:
     assert done.stdout.count("--no-TTY migrate") == 1
 
 
+def test_with_a_registry_the_image_goes_by_way_of_it(project: Path) -> None:
+    done = invoke(
+        project, "--dry", "deploy", "--host", "a.invalid", REGISTRY="registry.invalid:5000/team"
+    )
+
+    assert "this machine$ docker image push registry.invalid:5000/team/web:" in done.stdout
+    assert "a.invalid$ docker image pull registry.invalid:5000/team/web:" in done.stdout
+    assert ": send " not in done.stdout
+
+
 def test_a_command_for_a_host_is_printed_as_it_would_be_run(project: Path) -> None:
     hosts = ("--host", "a.invalid", "--host", "b.invalid,c.invalid")
     done = invoke(project, "exec", "--dry", *hosts, "--", "docker", "ps")
