@@ -37,6 +37,12 @@ RUNNING = ("db", "web", "nginx")
 SERVICES = (*RUNNING, "migrate")
 SECRETS = ("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE", "S3_SECRET_ACCESS_KEY")
 
+READ_UNCOMPILED = """
+import os, sys
+import mlflow.server.fastapi_app, mlflow.store.tracking.sqlalchemy_store
+files = [getattr(module, "__cached__", None) for module in list(sys.modules.values())]
+print([file for file in files if file and not os.path.exists(file)])
+"""
 READ_REVISION = """
 import os, sqlalchemy as sa
 with sa.create_engine(os.environ["MLFLOW_BACKEND_STORE_URI"]).connect() as connection:
@@ -311,6 +317,11 @@ def test_the_server_does_not_run_as_root_and_neither_does_the_database(stack: Pr
     assert 0 != denied.returncode
 
 
+def test_the_server_compiles_nothing_at_its_start(stack: Project) -> None:
+    found = in_container(stack, "web", "python", "-W", "ignore", "-c", READ_UNCOMPILED)
+    assert "[]\n" == found.stdout, found.stderr
+
+
 def test_every_container_has_a_memory_limit_and_rotates_its_log(stack: Project) -> None:
     gib = 1024**3
     limits = {"db": gib, "web": 3 * gib // 2, "migrate": 3 * gib // 2, "nginx": gib // 8}
@@ -348,7 +359,7 @@ def test_killing_one_container_loses_no_acknowledged_write_and_heals_by_itself(
     measured(f"{load.report()}; healthy after {seconds:.1f} s")
 
 
-@pytest.mark.parametrize("seed", [2, 3, 5])
+@pytest.mark.parametrize("seed", [2, 5])
 def test_after_a_reboot_in_any_order_everything_is_there(
     stack: Project, seed: int, measured: Measured
 ) -> None:
