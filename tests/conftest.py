@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,15 @@ from tests.ssh_server import SshServer
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT_FILES = ("tasks.py", "ops", "compose", "nginx", "mlflow")
+
+
+def pytest_configure() -> None:
+    """Let the programs that tests start be ended with Ctrl-C.
+
+    A shell starts what it puts in the background with SIGINT ignored, and that is inherited.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 OK = Result(0, "", "")
 FAILS = Result(1, "", "")
