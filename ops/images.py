@@ -26,15 +26,12 @@ class Engine:
 
     @property
     def packing(self) -> str:
-        """Return the best packing that `docker load` takes.
+        """Return the packing that `docker load` takes.
 
-        zstd since 23.0 (moby/moby#41759); measured: 26.1.5 and 28.5.2 take it, 20.10.24 says
-        "invalid tar header". The containerd store took no packing at all before 25.0
-        (moby/moby#46605).
+        Never zstd: it crashed an engine (docs/decisions/0011-only-missing-layers-are-sent.md). The
+        containerd store took no packing at all before 25.0 (moby/moby#46605).
         """
-        if self.containerd and self.version < (25, 0):
-            return "plain"
-        return "zstd" if self.version >= (23, 0) else "gzip"
+        return "plain" if self.containerd and self.version < (25, 0) else "gzip"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-import zstandard
 
 from ops import transfer
 from ops.errors import OpsError
@@ -44,7 +43,7 @@ def there(name: str = "host", **answers: str) -> EngineDouble:
 
 
 def unpacked(host: EngineDouble) -> dict[str, bytes]:
-    return untar(zstandard.ZstdDecompressor().decompressobj().decompress(host.received))
+    return untar(gzip.decompress(host.received))
 
 
 def blobs(host: EngineDouble) -> set[str]:

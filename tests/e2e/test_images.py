@@ -1,6 +1,5 @@
 """Images on their way to a real engine: that of a simulated EC2 host, over `docker exec`."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,11 +9,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from ops import archive, images, registry, transfer
+from ops import registry, transfer
 from ops.errors import OpsError
 from ops.hosts import LocalHost, Result
 from tests import lab
-from tests.synthetic_images import tar
 
 REPOSITORY = "mlflow-compose-test/web"
 BASE = "python:3.13-slim"
@@ -259,18 +257,6 @@ def test_the_containerd_store_keeps_the_layers_of_the_image_sent_before(
     whole = "docker save $1 | wc -c"  # an incomplete image would be saved as a few KB
     size = store.check(("bash", "-c", whole, "save", f"{REPOSITORY}:2"), "none")
     assert int(size) > 200_000_000
-
-
-def test_the_engine_of_the_host_takes_zstd_as_the_threshold_has_it(host: ExecHost) -> None:
-    """An archive without images gets as far as to be searched for one, where it can be unpacked."""
-    packed = b"".join(archive.packed([tar([("file", os.urandom(4096))])], "zstd"))
-    for machine in (host, LocalHost()):
-        said = ""
-        try:
-            machine.send(("docker", "image", "load"), [packed], lambda _: None, 60)
-        except OpsError as error:
-            said = error.cause
-        assert ("invalid tar header" in said) == (images.engine(machine).packing == "gzip"), said
 
 
 def test_an_image_goes_by_way_of_a_real_registry(
