@@ -354,7 +354,7 @@ def test_ctrl_c_after_the_switch_goes_back(team: Project, ec2: lab.Host) -> None
         team.set(WATCH_SECONDS="3")
 
     assert 1 == first.returncode
-    assert "draining the old server failed: going back" in said
+    assert " failed: going back" in said  # at the end of this step, or in the next one
     assert before["id"] == live(team)["id"]
     assert "cancelled" == json.loads(record(team, ec2)[-1])["result"]
     assert 1 == len(servers(team, ec2))
