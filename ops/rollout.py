@@ -60,8 +60,8 @@ class Rollout:
                 raise OpsError("the lock was lost: the connection went silent", "deploy again")
         names = ", ".join(site.host.name for site in self.sites)
         with console.progress(f"{step} ({names})"), ThreadPoolExecutor(len(self.sites)) as pool:
-            found = [pool.submit(action, switch) for switch in self.switches]
             try:
+                found = [pool.submit(action, switch) for switch in self.switches]
                 return [each.result() for each in found]
             except BaseException:  # Ctrl-C too: nobody waits for the others' patience
                 for switch in self.switches:

@@ -1,6 +1,7 @@
 """All hosts together: the order of steps, and what happens when one fails. Hosts are doubles."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
 from typing import Any
@@ -141,6 +142,26 @@ def test_what_a_step_refuses_has_been_tried_by_then(settings: Settings, stage: S
         go(settings, "a")
 
     assert (1, "restore it") == (caught.value.code, caught.value.remedy)
+
+
+def test_ctrl_c_just_as_a_step_begins_does_not_wait_for_its_end(
+    settings: Settings, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, waited = ThreadPoolExecutor.submit, []
+
+    def interrupted(pool: ThreadPoolExecutor, action: Any, switch: Any) -> None:
+        submit(pool, lambda: waited.append(switch.halt.wait(20)))
+        raise KeyboardInterrupt
+
+    assert stage
+    move = Move(release=a_release(), files={}, secrets={})
+    made = rollout.Rollout(settings, [Site(Named("a"), settings)], move)
+    made.switches = [rollout.Switch(made.sites[0], Facts(), move.release, None)]
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.each("new server", lambda _: None)
+
+    assert [True] == waited
 
 
 def test_ctrl_c_goes_back_too(settings: Settings, stage: Stage) -> None:
