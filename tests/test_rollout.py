@@ -149,14 +149,14 @@ def test_ctrl_c_just_as_a_step_begins_does_not_wait_for_its_end(
 ) -> None:
     submit, waited = ThreadPoolExecutor.submit, []
 
-    def interrupted(pool: ThreadPoolExecutor, action: Any, switch: Any) -> None:
+    def interrupted(pool: ThreadPoolExecutor, _: Any, switch: Any) -> None:
         submit(pool, lambda: waited.append(switch.halt.wait(20)))
         raise KeyboardInterrupt
 
     assert stage
     move = Move(release=a_release(), files={}, secrets={})
     made = rollout.Rollout(settings, [Site(Named("a"), settings)], move)
-    made.switches = [rollout.Switch(made.sites[0], Facts(), move.release, None)]
+    made.switches = [Double(made.sites[0])]  # type: ignore[list-item]
     monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         made.each("new server", lambda _: None)
