@@ -390,6 +390,8 @@ def test_a_tunnel_leads_to_a_host_and_ends_with_ctrl_c(team: Project) -> None:
 def test_the_commands_of_the_deploy_page_run_as_they_stand_there(
     team: Project, ec2: lab.Host
 ) -> None:
+    with changed(team, "nginx/nginx.conf", "# to go back to\n"):
+        team.invoke("deploy")
     before = live(team)
     for block in blocks("docs/deploy.md"):
         team.shell(block, DEPLOY_HOST=f"{ec2.user}@{ec2.address}")
