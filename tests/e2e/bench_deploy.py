@@ -24,7 +24,7 @@ from ops.settings import Settings
 from tests import lab
 from tests.conftest import a_release
 from tests.e2e.conftest import Project, output
-from tests.e2e.test_deploy import BASES, known, on, sweep, url
+from tests.e2e.machines import known, on, several, sweep, team_settings, url
 
 ROUNDS = 3
 JOBS = ("first deploy", "code change", "no change", "rollback")
@@ -124,10 +124,7 @@ class Plain(Way):
 @pytest.fixture(scope="module")
 def ec2(the_lab: lab.Lab) -> lab.Host:
     assert the_lab.s3
-    host = lab.up(hosts=1).hosts[0]
-    for name in BASES:
-        lab.load_image(host, name)
-    return host
+    return several(1)[0]
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +133,7 @@ def ways(make_project: Callable[..., Project], ec2: lab.Host) -> Iterator[dict[s
     for name, kind in (("ours", Ours), ("plain", Plain)):
         project = make_project(
             f"bench-{name}",
-            DEPLOY_HOST=f"{ec2.user}@{ec2.address}",
-            DEPLOY_KEY=ec2.key,
+            **team_settings(ec2),
             BIND_ADDRESS="0.0.0.0",
             WATCH_SECONDS="0",
         )

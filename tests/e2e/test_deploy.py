@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from tests import lab
-from tests.e2e.conftest import SMOKE_STEPS, Project, output, s3_settings
+from tests.e2e.conftest import SMOKE_STEPS, Project, s3_settings
 from tests.e2e.load import Load
+from tests.e2e.machines import known, on, several, sweep, team_settings, url
 from tests.e2e.test_documents import blocks
 
-BASES = ("mysql:9.7", "nginx:1.30")
 UPLOAD_SIZE = 200 * 1024**2
 
 # The last line of each step of a deploy.
@@ -39,12 +39,9 @@ STEPS = [
 
 @pytest.fixture(scope="module")
 def ec2(the_lab: lab.Lab) -> lab.Host:
-    """A host with Docker and the two official images, as it could pull them."""
+    """A host as it could be anywhere."""
     assert the_lab.s3
-    host = lab.up(hosts=1).hosts[0]
-    for name in BASES:
-        lab.load_image(host, name)
-    return host
+    return several(1)[0]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +52,7 @@ def team(
     project = make_project(
         "deploy",
         **s3_settings(the_lab, "s3://mlflow-artifacts/deploy"),
-        DEPLOY_HOST=f"{ec2.user}@{ec2.address}",
-        DEPLOY_KEY=ec2.key,
+        **team_settings(ec2),
         BIND_ADDRESS="0.0.0.0",
         WEB_WORKERS="1",
         WATCH_SECONDS="3",
@@ -68,32 +64,6 @@ def team(
     project.invoke("deploy")
     yield project
     sweep(project, ec2)
-
-
-def known(project: Project, ec2: lab.Host) -> None:
-    """Let the project know the host, as `invoke trust` would."""
-    (project.root / "data").mkdir(mode=0o700, exist_ok=True)
-    text = Path(ec2.known_hosts).read_text("utf-8")
-    (project.root / "data" / "known_hosts").write_text(text, "utf-8")
-
-
-def sweep(project: Project, ec2: lab.Host) -> None:
-    """Remove the stack from the host."""
-    for kind, words in (("container", ["--all"]), ("volume", []), ("network", [])):
-        ls = ["docker", kind, "ls", "--quiet", *words, "--filter", f"name={project.name}"]
-        found = on(ec2, *ls).split()
-        if found:
-            on(ec2, "docker", kind, "rm", *(["--force"] if kind != "network" else []), *found)
-    output("docker", "exec", ec2.name, "rm", "-rf", f"/home/{ec2.user}/{project.name}")
-
-
-def on(ec2: lab.Host, *words: str) -> str:
-    """Run a command on the host, past SSH."""
-    return output("docker", "exec", ec2.name, *words)
-
-
-def url(project: Project, ec2: lab.Host) -> str:
-    return f"http://{ec2.address}:{project.port}"
 
 
 def releases(project: Project) -> list[dict[str, Any]]:

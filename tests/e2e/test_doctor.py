@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ops import stack
 from ops.front_door import through
 from ops.settings import Settings
 from ops.ssh import connect
 from tests import lab
 from tests.e2e.conftest import Project, output, s3_settings, wait_for
+from tests.e2e.machines import known, several, sweep, team_settings
 
 SERVER = {"front door", "host rule", "cors rule", "100 MB"}
 KILL = "pid=$(docker inspect --format '{{.State.Pid}}' $1); kill -KILL $pid; echo $pid"
@@ -26,13 +26,6 @@ docker image ls --all --quiet --no-trunc | sort; docker volume ls | sort
 find /var/lib/docker/volumes -path '*_artifacts/*' | sort
 """
 """What a host holds, but for the logs of its containers."""
-
-REMOVE = """
-docker ps --all --quiet --filter label=com.docker.compose.project=$1 | xargs -r docker rm --force
-docker volume ls --quiet --filter name=^$1_ | xargs -r docker volume rm
-docker network ls --quiet --filter label=com.docker.compose.project=$1 | xargs -r docker network rm
-rm -rf /home/ubuntu/$1
-"""
 
 
 @dataclass(frozen=True)
@@ -74,29 +67,24 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
-def deployed(make_project: Callable[..., Project]) -> Iterator[Deployed]:
+def deployed(make_project: Callable[..., Project], the_lab: lab.Lab) -> Iterator[Deployed]:
     """A stack with its artifacts in S3 on a host of the lab, deployed from a clone."""
-    the_lab = lab.up(hosts=1)
-    host = the_lab.hosts[0]
-    for name in stack.BASES:
-        lab.load_image(host, name)
+    [host] = several(1)
     project = make_project(
         "doctor",
-        DEPLOY_HOST=f"{host.user}@{host.address}",
-        DEPLOY_KEY=host.key,
+        **team_settings(host),
         **s3_settings(the_lab, "s3://mlflow-artifacts/doctor"),
     )
-    (project.root / "data").mkdir(mode=0o700)
-    shutil.copy(host.known_hosts, project.root / "data" / "known_hosts")
+    known(project, host)
     project.shell(
         "git init --quiet && git add --all && "
         "git -c user.name=t -c user.email=t@t.test commit --quiet --message=all"
     )
     made = Deployed(project, host, the_lab.s3)
-    made.there(REMOVE, project.name)
+    sweep(project, host)
     project.invoke("deploy")
     yield made
-    made.there(REMOVE, project.name)
+    sweep(project, host)
 
 
 def states(found: dict[str, dict[str, Any]], state: str) -> set[str]:

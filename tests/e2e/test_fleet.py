@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ops import stack
 from tests import lab
 from tests.e2e.conftest import Project, output, s3_settings
 from tests.e2e.load import Load
-from tests.e2e.test_deploy import Upload, changed, cost, known, on, releases, servers, sweep
+from tests.e2e.machines import known, on, several, sweep, team_settings
+from tests.e2e.test_deploy import Upload, changed, cost, releases, servers
 
 COUNT = 3
 PASSWORD = "fleet-password-0123456789"
@@ -102,11 +102,7 @@ def remove(name: str) -> None:
 def machines(the_lab: lab.Lab) -> list[lab.Host]:
     """Three hosts with the official images they need, as they could pull them."""
     assert the_lab.s3
-    found = list(lab.up(hosts=COUNT).hosts[:COUNT])
-    for machine in found:
-        for name in stack.BASES:
-            lab.load_image(machine, name)
-    return found
+    return several(COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +145,7 @@ def fleet(
         "fleet",
         **s3_settings(the_lab, "s3://mlflow-artifacts/fleet"),
         **database,
-        DEPLOY_HOST=",".join(f"{each.user}@{each.address}" for each in machines),
-        DEPLOY_KEY=machines[0].key,
+        **team_settings(*machines),
         BIND_ADDRESS="0.0.0.0",
         WEB_WORKERS="1",
         WATCH_SECONDS="3",
@@ -270,8 +265,7 @@ def test_every_host_is_well_and_doctor_asks_the_database_elsewhere(
 def test_two_hosts_with_a_database_each_are_refused(
     make_project: Callable[..., Project], machines: list[lab.Host]
 ) -> None:
-    hosts = ",".join(f"{each.user}@{each.address}" for each in machines[:2])
-    project = make_project("apart", DEPLOY_HOST=hosts, DEPLOY_KEY=machines[0].key)
+    project = make_project("apart", **team_settings(*machines[:2]))
     known(project, machines[0])
     done = project.invoke("deploy", expect=2)
 
