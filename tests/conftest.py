@@ -24,6 +24,7 @@ from ops.release import Release
 from ops.settings import Settings
 from ops.ssh import SshHost, connect
 from ops.values import Secret
+from tests.aws import Aws, running
 from tests.ssh_server import SshServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -314,6 +315,17 @@ def server() -> Iterator[StandInServer]:
     running = StandInServer()
     yield running
     running.close()
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """An empty AWS that this process has for the real one."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    with running() as made:
+        for name, value in made.environ.items():
+            monkeypatch.setenv(name, value)
+        yield made
 
 
 @pytest.fixture
