@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ops.errors import REFUSED, OpsError, refusal
-from ops.permissions import actions
+from ops.permissions import allowed_by
 from ops.settings import Settings
 
 if TYPE_CHECKING:
@@ -160,8 +160,7 @@ def _refused_by_aws(error: Any, code: int) -> OpsError:  # noqa: ANN401 - a Clie
     kind, text = said.get("Code", ""), said.get("Message", "") or str(error)
     call = f"{error.operation_name}: {text}"
     if kind in DENIED:
-        needed = " and ".join(actions(error.operation_name)) or f"the call {error.operation_name}"
-        remedy = f"let whom `invoke whoami` shows do {needed}; its line is in: invoke policy"
+        remedy = f"let whom `invoke whoami` shows do {allowed_by(error.operation_name)}"
         return OpsError(f"AWS denies {call}", remedy, code)
     if kind.startswith("ExpiredToken"):
         return OpsError("the AWS credentials have expired", LOG_IN, code)

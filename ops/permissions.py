@@ -1,16 +1,117 @@
-"""What each call of ours to AWS needs: the one list that policies and errors are made from."""
+"""What each call of ours to AWS needs: the one table that policies and errors are made from."""
 
-__all__ = ["CALLS", "actions"]
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-CALLS: dict[str, tuple[str, ...]] = {
-    "GetCallerIdentity": (),
+__all__ = ["CALLS", "CI", "INSTANCE", "OPERATOR", "TAG", "Call", "Scope", "allowed_by"]
+
+TAG = "mlflow-compose"
+"""The tag on all that is made in an account; its value is the stack's name."""
+
+OPERATOR, CI, INSTANCE = "operator", "ci", "instance"
+
+Condition = Mapping[str, Mapping[str, str]]
+TAGGED_AT_BIRTH: Condition = {"StringEquals": {f"aws:RequestTag/{TAG}": "{name}"}}
+OURS: Condition = {"StringEquals": {f"aws:ResourceTag/{TAG}": "{name}"}}
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """What actions are allowed on, and under which condition: one statement of a policy.
+
+    `policies` says which policies have it. ops/policies.py fills in the names in braces, and leaves
+    out what speaks of a name that has no value there.
+    """
+
+    sid: str
+    resources: tuple[str, ...]
+    policies: tuple[str, ...] = (OPERATOR,)
+    condition: Condition = field(default_factory=dict)
+
+
+# "*" is for actions that IAM knows no resource of.
+LOOK = Scope("Look", ("*",))
+MACHINES = Scope("Machines", ("arn:{partition}:ec2:{region}:{account}:instance/*",))
+
+REGISTRY = Scope("Registry", ("*",), (OPERATOR, CI))
+REPOSITORY = Scope("Repository", ("{repository}",), (OPERATOR, CI))
+NEW_REPOSITORY = Scope("NewRepository", ("{repository}",), condition=TAGGED_AT_BIRTH)
+OUR_REPOSITORY = Scope("OurRepository", ("{repository}",), condition=OURS)
+
+ARTIFACTS = Scope("Artifacts", ("arn:{partition}:s3:::{artifacts}/*",), (INSTANCE,))
+# Two, for without a prefix there is nothing to compare. With one, an object that is not there is
+# answered 403 and not 404: who asks for an object names no prefix, so it is no listing of ours.
+ARTIFACTS_BUCKET = Scope("ArtifactsBucket", ("arn:{partition}:s3:::{whole_bucket}",), (INSTANCE,))
+ARTIFACTS_FOLDER = Scope(
+    "ArtifactsFolder",
+    ("arn:{partition}:s3:::{shared_bucket}",),
+    (INSTANCE,),
+    {"StringLike": {"s3:prefix": "{prefix}/*"}},
+)
+# With ARTIFACT_ACCESS=direct the smoke test writes to S3 itself: one object, always of this name.
+SMOKE = Scope("SmokeTest", ("arn:{partition}:s3:::{direct}/*/smoke.bin",))
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+KEY = Scope("Key", ("{kms_key}",), (INSTANCE, OPERATOR), {"StringLike": {"kms:ViaService": "s3.*"}})
+
+
+@dataclass(frozen=True)
+class Call:
+    """Who makes a call, and the IAM actions it needs, by the scope they are allowed in.
+
+    `tasks` are ours, and "server" for what runs on the host with its role: MLflow, and the check of
+    `doctor` inside its container.
+    """
+
+    tasks: tuple[str, ...]
+    needs: Mapping[Scope, tuple[str, ...]] = field(default_factory=dict)
+
+
+CALLS: dict[str, Call] = {
+    "GetCallerIdentity": Call(("whoami", "policy")),
+    "DescribeInstances": Call(("trust",), {LOOK: ("ec2:DescribeInstances",)}),
+    "GetConsoleOutput": Call(("trust",), {MACHINES: ("ec2:GetConsoleOutput",)}),
+    "ListObjectsV2": Call(
+        ("server",),
+        {ARTIFACTS_BUCKET: ("s3:ListBucket",), ARTIFACTS_FOLDER: ("s3:ListBucket",)},
+    ),
+    "PutObject": Call(
+        ("server", "smoke"),
+        {ARTIFACTS: ("s3:PutObject",), SMOKE: ("s3:PutObject",), KEY: ("kms:GenerateDataKey",)},
+    ),
+    "CreateMultipartUpload": Call(
+        ("server",),
+        {ARTIFACTS: ("s3:PutObject",), KEY: ("kms:GenerateDataKey", "kms:Decrypt")},
+    ),
+    "UploadPart": Call(
+        ("server",),
+        {ARTIFACTS: ("s3:PutObject",), KEY: ("kms:GenerateDataKey", "kms:Decrypt")},
+    ),
+    "CompleteMultipartUpload": Call(
+        ("server",), {ARTIFACTS: ("s3:PutObject",), KEY: ("kms:Decrypt",)}
+    ),
+    "AbortMultipartUpload": Call(("server",), {ARTIFACTS: ("s3:AbortMultipartUpload",)}),
+    "HeadObject": Call(("server",), {ARTIFACTS: ("s3:GetObject",)}),
+    "GetObject": Call(
+        ("server", "smoke"),
+        {ARTIFACTS: ("s3:GetObject",), SMOKE: ("s3:GetObject",), KEY: ("kms:Decrypt",)},
+    ),
+    "DeleteObject": Call(
+        ("server", "smoke"), {ARTIFACTS: ("s3:DeleteObject",), SMOKE: ("s3:DeleteObject",)}
+    ),
+    "DeleteObjects": Call(("server",), {ARTIFACTS: ("s3:DeleteObject",)}),
 }
-"""IAM actions by API operation; an operation that needs no permission has none.
+"""By API operation; one that needs no permission has none.
 
 Source: https://docs.aws.amazon.com/service-authorization/latest/reference/
 """
 
 
-def actions(operation: str) -> tuple[str, ...]:
-    """Return the IAM actions that an operation needs."""
-    return CALLS.get(operation, ())
+def allowed_by(operation: str) -> str:
+    """Say which actions an operation of ours needs, and which statements of a policy allow them."""
+    needs = CALLS[operation].needs if operation in CALLS else {}
+    actions = dict.fromkeys(action for each in needs.values() for action in each)
+    if not actions:
+        return f"the call {operation}"
+    sids = [scope.sid for scope in needs]
+    kind = "statement" if len(sids) == 1 else "statements"
+    return f"{' and '.join(actions)}: {kind} {' and '.join(sids)} of `invoke policy`"

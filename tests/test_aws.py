@@ -148,12 +148,15 @@ def test_a_busy_aws_is_asked_again_and_then_reported(aws: Aws) -> None:
     assert "too busy for DescribeVpcs" in error.cause
 
 
-def test_a_denied_call_names_itself(aws: Aws) -> None:
+def test_a_denied_call_names_the_action_and_the_statement_of_the_policy_that_allows_it(
+    aws: Aws,
+) -> None:
     fault = Fault(every, code="UnauthorizedOperation", status=403)
-    error = said(fault, aws, lambda account: account.ec2.describe_vpcs(), REFUSED)
+    error = said(fault, aws, lambda account: account.ec2.describe_instances(), REFUSED)
 
-    assert "AWS denies DescribeVpcs" in error.cause
-    assert "invoke policy" in error.remedy
+    assert "AWS denies DescribeInstances: injected" == error.cause
+    remedy = "let whom `invoke whoami` shows do ec2:DescribeInstances: "
+    assert f"{remedy}statement Look of `invoke policy`" == error.remedy
 
 
 @pytest.mark.parametrize(
