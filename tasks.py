@@ -7,6 +7,7 @@ ENGINE_HELP = "auto (Docker Compose where it answers, else embedded), embedded o
 HOST_HELP = "[user@]name[:port], as often as there are hosts; else DEPLOY_HOST"
 THERE_HELP = "on this host, over SSH, instead of this machine: [user@]name[:port]"
 JSON_HELP = "print one JSON document, for scripts"
+REGION_HELP = "an AWS region such as eu-central-1; else the one of your AWS configuration"
 Hosts = list[str] | None
 
 
@@ -186,3 +187,11 @@ def doctor(_c: Context, host: Hosts = None, json: bool = False) -> None:
     from ops import doctor
 
     doctor.doctor(every(host), as_json=json)
+
+
+@task(help={"region": REGION_HELP, "json": JSON_HELP})
+def whoami(_c: Context, region: str = "", json: bool = False) -> None:
+    """Show who AWS takes this machine for, and where its credentials come from."""
+    from ops import caller
+
+    caller.show(region, as_json=json)

@@ -67,6 +67,12 @@ class Account:
         """The part of AWS: aws, aws-cn, aws-us-gov."""
         return self.arn.split(":")[1]
 
+    @property
+    def source(self) -> str:
+        """Where the credentials came from, as botocore has it: env, sso, assume-role, iam-role."""
+        found = self.session.get_credentials()
+        return found.method if found else ""
+
     @cached_property
     def ec2(self) -> "EC2Client":
         """Machines, their disks and addresses."""

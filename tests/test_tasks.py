@@ -14,7 +14,7 @@ from tests.conftest import ROOT, StandInServer
 
 NAMES = [
     *("build", "client-env", "deploy", "doctor", "down", "exec", "logs", "prepare", "push"),
-    *("releases", "rollback", "smoke", "status", "trust", "tunnel", "up"),
+    *("releases", "rollback", "smoke", "status", "trust", "tunnel", "up", "whoami"),
 ]
 HEAVY = ["boto3", "botocore", "rich", "psutil", "urllib3", "dotenv", "paramiko"]
 
