@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Account", "in_our_words", "log_in", "s3_compatible"]
 
+ATTEMPTS = 5
 LOG_IN = "log in to AWS: aws configure, or aws sso login; then see: invoke whoami"
 NO_CREDENTIALS = {
     *("NoCredentialsError", "PartialCredentialsError"),
@@ -61,6 +62,7 @@ class Account:
     id: str
     arn: str
     region: str
+    attempts: int = ATTEMPTS
 
     @property
     def partition(self) -> str:
@@ -76,38 +78,41 @@ class Account:
     @cached_property
     def ec2(self) -> "EC2Client":
         """Machines, their disks and addresses."""
-        return self.session.client("ec2", config=_config())
+        return self.session.client("ec2", config=_config(self.attempts))
 
     @cached_property
     def ecr(self) -> "ECRClient":
         """The registry of images."""
-        return self.session.client("ecr", config=_config())
+        return self.session.client("ecr", config=_config(self.attempts))
 
     @cached_property
     def iam(self) -> "IAMClient":
         """Roles and what they may do."""
-        return self.session.client("iam", config=_config())
+        return self.session.client("iam", config=_config(self.attempts))
 
     @cached_property
     def s3(self) -> "S3Client":
         """Buckets."""
-        return self.session.client("s3", config=_config())
+        return self.session.client("s3", config=_config(self.attempts))
 
     @cached_property
     def ssm(self) -> "SSMClient":
         """Public parameters: which machine images are the newest."""
-        return self.session.client("ssm", config=_config())
+        return self.session.client("ssm", config=_config(self.attempts))
 
     @cached_property
     def pricing(self) -> "PricingClient":
         """The price list, which three regions keep for all."""
         # https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
         where = "cn-northwest-1" if self.partition == "aws-cn" else "us-east-1"
-        return self.session.client("pricing", region_name=where, config=_config())
+        return self.session.client("pricing", region_name=where, config=_config(self.attempts))
 
 
-def log_in(region: str = "") -> Account:
-    """Find out who AWS takes this machine for; refuses without credentials or a region."""
+def log_in(region: str = "", attempts: int = ATTEMPTS) -> Account:
+    """Find out who AWS takes this machine for; refuses without credentials or a region.
+
+    Each call is made as often as `attempts` says before it counts as failed.
+    """
     import boto3
 
     with in_our_words(REFUSED):
@@ -117,8 +122,8 @@ def log_in(region: str = "") -> Account:
                 "no AWS region is set",
                 "give --region, or: export AWS_DEFAULT_REGION=eu-central-1",
             )
-        who = session.client("sts", config=_config()).get_caller_identity()
-        return Account(session, who["Account"], who["Arn"], session.region_name)
+        who = session.client("sts", config=_config(attempts)).get_caller_identity()
+        return Account(session, who["Account"], who["Arn"], session.region_name, attempts)
 
 
 def s3_compatible(settings: Settings) -> "S3Client":
@@ -132,11 +137,11 @@ def s3_compatible(settings: Settings) -> "S3Client":
         region_name=settings.s3_region or "us-east-1",
         aws_access_key_id=settings.s3_access_key_id or None,
         aws_secret_access_key=secret.reveal() if secret else None,
-        config=_config(),
+        config=_config(ATTEMPTS),
     )
 
 
-def _config() -> Any:  # noqa: ANN401 - botocore has no types of its own
+def _config(attempts: int) -> Any:  # noqa: ANN401 - botocore has no types of its own
     """Return how calls are made: tried again with growing, random pauses when AWS is busy."""
     # https://boto3.amazonaws.com/v1/documentation/api/latest/guide/retries.html
     from botocore.config import Config
@@ -144,7 +149,7 @@ def _config() -> Any:  # noqa: ANN401 - botocore has no types of its own
     return Config(
         connect_timeout=5,
         read_timeout=60,
-        retries={"mode": "standard", "total_max_attempts": 5},
+        retries={"mode": "standard", "total_max_attempts": attempts},
     )
 
 

@@ -67,7 +67,7 @@ class Call:
 
 
 CALLS: dict[str, Call] = {
-    "GetCallerIdentity": Call(("whoami", "policy")),
+    "GetCallerIdentity": Call(("whoami", "policy", "trust")),
     "DescribeInstances": Call(("trust",), {LOOK: ("ec2:DescribeInstances",)}),
     "GetConsoleOutput": Call(("trust",), {MACHINES: ("ec2:GetConsoleOutput",)}),
     "ListObjectsV2": Call(

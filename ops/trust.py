@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ops import console, host_keys, logins, routes
-from ops.errors import refusal
+from ops.aws import in_our_words, log_in
+from ops.errors import REFUSED, OpsError, refusal
 from ops.host_keys import HostKey
 from ops.routes import Route
 from ops.settings import Settings
@@ -127,18 +128,15 @@ def console_fingerprints(output: str) -> list[str]:
 
 def _told_by_ec2(host: str) -> tuple[str, list[str]]:
     """Return an instance and what its console tells: AWS's word for it, not the host's."""
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
     region = re.search(REGION, host)
     try:
-        quick = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 2})
-        client = boto3.client("ec2", region_name=region[1] if region else None, config=quick)
-        identity = _instance(client, host)
-        output = client.get_console_output(InstanceId=identity).get("Output", "")
-    except (BotoCoreError, ClientError) as error:
-        raise NoSecondChannel(f"AWS was not to be asked: {error}") from None
+        with in_our_words(REFUSED):
+            # Quick, for without it a person can still say yes.
+            ec2 = log_in(region[1] if region else "", attempts=2).ec2
+            identity = _instance(ec2, host)
+            output = ec2.get_console_output(InstanceId=identity).get("Output", "")
+    except OpsError as error:
+        raise NoSecondChannel(f"AWS was not to be asked: {error.cause}") from None
     told = console_fingerprints(output)
     if not told:
         raise NoSecondChannel(f"the console of {identity} tells no host keys, or not yet")

@@ -1,18 +1,16 @@
-"""How a host key becomes a known one: real handshakes, and a stand-in for EC2."""
+"""How a host key becomes a known one: real handshakes, and moto's EC2 over HTTP."""
 
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import boto3
-import moto
 import pytest
 
 from ops import host_keys, trust
 from ops.errors import OpsError
 from ops.settings import Settings
+from tests.aws import Aws, Call, Fault
 from tests.ssh_server import SshServer
 from tests.test_logins import ecdsa, ed25519, shown
 
@@ -30,7 +28,6 @@ KEYS_ONLY = """\
 {1} root@ip-10-0-0-1
 -----END SSH HOST KEY KEYS-----
 """
-CLIENT = boto3.client
 ELSE = "SHA256:" + "A" * 43
 
 
@@ -63,44 +60,24 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def ec2(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
-    """Start an instance at 127.0.0.1 whose console says what it is given. moto keeps the rest."""
+def ec2(settings: Settings, aws: Aws) -> Callable[[str], str]:
+    """Start an instance at 127.0.0.1 whose console says what it is given.
+
+    The address is its private one, in a network of its own: moto chooses the public one itself.
+    """
     del settings
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # which take a second
-    with moto.mock_aws():
-        client = boto3.client("ec2", region_name="eu-west-2")
+    client = aws.client("ec2")
 
-        def start(text: str) -> str:
-            made = client.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)
-            identity = made["Instances"][0]["InstanceId"]
-            stub_console(monkeypatch, text)
-            return identity
+    def start(text: str) -> str:
+        vpc = client.create_vpc(CidrBlock="127.0.0.0/16")["Vpc"]["VpcId"]
+        subnet = client.create_subnet(VpcId=vpc, CidrBlock="127.0.0.0/24")["Subnet"]["SubnetId"]
+        where = {"SubnetId": subnet, "PrivateIpAddress": "127.0.0.1"}
+        made = client.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, **where)
+        aws.console(text)
+        identity: str = made["Instances"][0]["InstanceId"]
+        return identity
 
-        yield start
-
-
-def stub_console(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Stand in for two answers of EC2 that moto cannot be given: a console, and this address."""
-
-    def client(*words: Any, **more: Any) -> Any:
-        made = CLIENT(*words, **more)
-        describe = made.describe_instances
-
-        def describe_here(Filters: list[dict[str, Any]]) -> Any:  # noqa: N803 - boto3's
-            (wanted,) = Filters
-            here = wanted == {"Name": "ip-address", "Values": ["127.0.0.1"]}
-            return describe() if here else describe(Filters=Filters)
-
-        made.describe_instances = describe_here
-        made.get_console_output = lambda InstanceId: {  # noqa: N803 - boto3's
-            "InstanceId": InstanceId,
-            "Output": text,
-        }
-        return made
-
-    monkeypatch.setattr(boto3, "client", client)
+    return start
 
 
 def pinned(settings: Settings, server: SshServer) -> list[str]:
@@ -169,7 +146,9 @@ def test_where_nobody_can_be_asked_it_is_refused_with_the_flag(
     error = refused(sshd)
 
     assert error.remedy == f"compare it, then repeat with --fingerprint {fingerprints(sshd)[0]}"
-    assert "no second channel: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no second channel: AWS was not to be asked: there are no AWS credentials" in said
+    assert "log in" not in said
     assert not settings.known_hosts.exists()
 
 
@@ -295,10 +274,8 @@ def test_no_instance_or_two_are_no_second_channel(
     settings: Settings,
     ec2: Callable[[str], str],
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     del settings
-    stub_console(monkeypatch, "")
     refused(sshd)
     assert "no EC2 instance of this account and region is 127.0.0.1" in capsys.readouterr().err
 
@@ -306,6 +283,29 @@ def test_no_instance_or_two_are_no_second_channel(
     ec2("")
     refused(sshd)
     assert "2 EC2 instances have the address 127.0.0.1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("settings")
+def test_an_aws_that_denies_it_is_no_second_channel(
+    sshd: SshServer, aws: Aws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with aws.failing(Fault(looking, code="UnauthorizedOperation", status=403)):
+        refused(sshd)
+
+    cause = "AWS was not to be asked: AWS denies DescribeInstances"
+    assert f"no second channel: {cause}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("settings")
+def test_an_aws_that_is_busy_is_asked_twice_only(sshd: SshServer, aws: Aws) -> None:
+    with aws.failing(Fault(looking, code="RequestLimitExceeded", status=503)):
+        refused(sshd)
+
+    assert ["GetCallerIdentity", "DescribeInstances", "DescribeInstances"] == aws.operations
+
+
+def looking(_: int, call: Call) -> bool:
+    return call.operation == "DescribeInstances"
 
 
 def test_the_console_may_hold_whole_keys_instead() -> None:
