@@ -4,7 +4,7 @@
 - The outside world: `console` (what a person sees), `hosts` (where commands run), `front_door`
   (HTTP as a client speaks it).
 - AWS: `permissions` (what our calls need), `aws` (who we are there, and its errors in our words),
-  `caller` shows the former; `policies` (what IAM has to allow).
+  `caller` (the former shown), `ecr` (a registry of images), `policies` (what IAM has to allow).
 - Hosts over SSH: `host_keys` (which hosts are the right ones), `routes` (the way to one),
   `identities` (who we are), `logins` (in at its door), `channels`, `tunnels` and `terminals` (what
   runs through a connection), `ssh` (such a host), `paper` (the same for a dry run), `trust` (how a

@@ -1,11 +1,11 @@
 """The server image: built on this machine, brought to a registry or to hosts."""
 
-from ops import compose, console, engines, fleet, registry, stack, supply, transfer, values
+from ops import compose, console, ecr, engines, fleet, registry, stack, supply, transfer, values
 from ops.errors import refusal
 from ops.hosts import LocalHost
 from ops.settings import Settings
 
-__all__ = ["build", "push"]
+__all__ = ["build", "push", "shared"]
 
 
 def build(tag: str) -> None:
@@ -24,18 +24,35 @@ def build(tag: str) -> None:
 
 def built(settings: Settings, local: LocalHost) -> str:
     """Return the name of the image of these files, which is there afterwards."""
+    _require_docker(local)
+    compose.build(settings, local)
+    return stack.web_image(settings)
+
+
+def shared(settings: Settings, local: LocalHost) -> str:
+    """Return the same for an image that hosts are to run: ECR's, if it has one of the name."""
+    _require_docker(local)
+    name = stack.web_image(settings)
+    if not settings.registry or not registry.fetch(local, settings.registry, name):
+        compose.build(settings, local)
+    return name
+
+
+def _require_docker(local: LocalHost) -> None:
     problem = engines.compose_problem(local)
     if problem:
         raise problem
-    compose.build(settings, local)
-    return stack.web_image(settings)
 
 
 def push(hosts: str) -> None:
     """Bring the image to the registry, or to hosts where there is none; print its name there."""
     settings, local = Settings.load(), LocalHost()
     if settings.registry:
-        console.result(registry.push(local, settings.registry, built(settings, local)))
+        name = shared(settings, local)
+        repository = ecr.find(supply.image_name(settings))
+        if repository:
+            ecr.make(repository, settings.stack_name)
+        console.result(registry.push(local, settings.registry, name))
         return
     with fleet.reach(settings, hosts) as found:
         name = built(settings, local)

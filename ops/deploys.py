@@ -45,7 +45,7 @@ def deploy(hosts: str, *, migrate: bool) -> None:
 
 def planned(settings: Settings, local: LocalHost, facts: list[Facts], *, migrate: bool) -> Move:
     """Return the move that brings every host to these settings and files."""
-    image = builds.built(settings, local)
+    image = builds.shared(settings, local)
     form = ("docker", "image", "inspect", "--format", "{{.Id}}", image)
     identity = local.check(form, "look at the Docker Engine").strip()
     needed = schema(local, image, identity, facts)

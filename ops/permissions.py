@@ -67,9 +67,44 @@ class Call:
 
 
 CALLS: dict[str, Call] = {
-    "GetCallerIdentity": Call(("whoami", "policy", "trust")),
+    "GetCallerIdentity": Call(("whoami", "policy", "trust", "push", "deploy", "rollback")),
     "DescribeInstances": Call(("trust",), {LOOK: ("ec2:DescribeInstances",)}),
     "GetConsoleOutput": Call(("trust",), {MACHINES: ("ec2:GetConsoleOutput",)}),
+    "GetAuthorizationToken": Call(
+        ("push", "deploy", "rollback"), {REGISTRY: ("ecr:GetAuthorizationToken",)}
+    ),
+    "BatchGetImage": Call(("push", "deploy"), {REPOSITORY: ("ecr:BatchGetImage",)}),
+    "DescribeRepositories": Call(("push",), {REPOSITORY: ("ecr:DescribeRepositories",)}),
+    "GetLifecyclePolicy": Call(("push",), {REPOSITORY: ("ecr:GetLifecyclePolicy",)}),
+    "ListTagsForResource": Call(("push",), {REPOSITORY: ("ecr:ListTagsForResource",)}),
+    "CreateRepository": Call(
+        ("push",), {NEW_REPOSITORY: ("ecr:CreateRepository", "ecr:TagResource")}
+    ),
+    "PutLifecyclePolicy": Call(("push",), {OUR_REPOSITORY: ("ecr:PutLifecyclePolicy",)}),
+    # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+    "docker image push": Call(
+        ("push", "deploy"),
+        {
+            REPOSITORY: (
+                "ecr:BatchCheckLayerAvailability",
+                "ecr:BatchGetImage",
+                "ecr:InitiateLayerUpload",
+                "ecr:UploadLayerPart",
+                "ecr:CompleteLayerUpload",
+                "ecr:PutImage",
+            )
+        },
+    ),
+    "docker image pull": Call(
+        ("push", "deploy", "rollback"),
+        {
+            REPOSITORY: (
+                "ecr:BatchCheckLayerAvailability",
+                "ecr:BatchGetImage",
+                "ecr:GetDownloadUrlForLayer",
+            )
+        },
+    ),
     "ListObjectsV2": Call(
         ("server",),
         {ARTIFACTS_BUCKET: ("s3:ListBucket",), ARTIFACTS_FOLDER: ("s3:ListBucket",)},
@@ -100,7 +135,7 @@ CALLS: dict[str, Call] = {
     ),
     "DeleteObjects": Call(("server",), {ARTIFACTS: ("s3:DeleteObject",)}),
 }
-"""By API operation; one that needs no permission has none.
+"""By API operation, and what Docker asks of ECR by itself; what needs no permission has none.
 
 Source: https://docs.aws.amazon.com/service-authorization/latest/reference/
 """

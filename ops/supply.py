@@ -30,11 +30,11 @@ def provide(
         or found.identity != release.image_id
     ]
     sent = []
-    if lacking and settings.registry:
-        name = stack.web_image(settings)
-        registry.push(local, settings.registry, name)
+    if lacking and _in_registry(settings, release):
+        if release.image == image_name(settings):  # else it was pushed when it was deployed
+            registry.push(local, settings.registry, stack.web_image(settings))
         for host in lacking:
-            registry.pull(host, settings.registry, name, host.name)
+            registry.pull(host, release.image)
     elif lacking:
         sent = transfer.send_image(local, lacking, release.image, settings.data)
     for base in stack.BASES:
@@ -43,6 +43,12 @@ def provide(
         if refused:
             sent += carried(local, refused, base, settings.data)
     return sent
+
+
+def _in_registry(settings: Settings, release: Release) -> bool:
+    """Say whether hosts have the image of a release from a registry, whatever REGISTRY is now."""
+    repository = stack.web_image(settings).rpartition(":")[0]
+    return release.image.rpartition(":")[0] != repository
 
 
 def pulled(host: Host, name: str) -> bool:

@@ -11,7 +11,10 @@ from ops.errors import OpsError
 from ops.settings import Settings
 from ops.site import Site
 from ops.transfer import Sent
+from tests.aws import Aws
 from tests.conftest import FAILS, FakeHost
+from tests.synthetic_images import EngineDouble
+from tests.test_ecr import MANIFEST
 
 ANSWERS = {
     "docker version": "28.2",
@@ -71,11 +74,59 @@ def test_with_a_registry_it_is_pushed_there(
 ) -> None:
     own = replace(settings, registry="registry.example/team")
     monkeypatch.setattr(Settings, "load", classmethod(lambda _: own))
-    monkeypatch.setattr("ops.registry.push", lambda *words: f"{words[1]}/{words[2]}")
+    local.answers["docker image push"] = ""
     builds.push("")
+    name = stack.web_image(own).replace("mlflow-compose", "registry.example/team")
 
     assert local.ran("docker image inspect")
-    assert capsys.readouterr().out.startswith("registry.example/team/mlflow-compose/web:")
+    assert f"docker image push {name}" == local.lines[-1]
+    assert f"{name}\n" == capsys.readouterr().out
+
+
+@pytest.fixture
+def with_ecr(aws: Aws, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> EngineDouble:
+    """Let REGISTRY be in ECR; the engine here has nothing."""
+    del aws
+    own = replace(settings, registry="123456789012.dkr.ecr.eu-west-2.amazonaws.com/team")
+    monkeypatch.setattr(Settings, "load", classmethod(lambda _: own))
+    host = EngineDouble({**ANSWERS, "docker --config": "", "mktemp": "/tmp/x\n", "rm": ""})
+    monkeypatch.setattr(builds, "LocalHost", lambda: host)
+    return host
+
+
+def test_the_first_push_to_ecr_makes_the_repository_and_the_second_finds_it(
+    aws: Aws, with_ecr: EngineDouble
+) -> None:
+    builds.push("")
+    assert with_ecr.ran("image push")
+    assert 1 == aws.operations.count("CreateRepository")
+
+    builds.push("")
+    assert 1 == aws.operations.count("CreateRepository")
+    assert 1 == aws.operations.count("PutLifecyclePolicy")
+
+
+def test_without_docker_ecr_is_not_asked(aws: Aws, with_ecr: EngineDouble) -> None:
+    with_ecr.answers["docker version"] = FAILS
+    with pytest.raises(OpsError, match="no Docker Engine answers"):
+        builds.push("")
+
+    assert not aws.calls
+
+
+def test_an_image_that_ecr_has_is_fetched_and_neither_built_nor_pushed(
+    aws: Aws, with_ecr: EngineDouble, settings: Settings
+) -> None:
+    name = stack.web_image(settings)
+    client = aws.client("ecr")
+    client.create_repository(repositoryName="team/web")
+    tag = name.rpartition(":")[2]
+    client.put_image(repositoryName="team/web", imageManifest=MANIFEST, imageTag=tag)
+    builds.push("")
+
+    assert with_ecr.ran(f"image pull 123456789012.dkr.ecr.eu-west-2.amazonaws.com/team/web:{tag}")
+    assert not with_ecr.ran("docker build")
+    assert not with_ecr.ran("image push")
 
 
 def test_without_one_it_is_sent_to_the_hosts(

@@ -24,7 +24,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("ops.transfer.send_image", send)
     monkeypatch.setattr("ops.registry.push", lambda *words: taken.append(f"push {words[2]}"))
-    monkeypatch.setattr("ops.registry.pull", lambda *words: taken.append(f"pull {words[2]}"))
+    monkeypatch.setattr("ops.registry.pull", lambda *words: taken.append(f"pull {words[1]}"))
     return taken
 
 
@@ -68,7 +68,29 @@ def test_with_a_registry_it_goes_that_way(
     provide(own, FakeHost({}))
 
     assert supply.image_name(own).startswith("registry.example:5000/team/web:")
-    assert [f"{way} {stack.web_image(own)}" for way in ("push", "pull")] == ways
+    assert [f"push {stack.web_image(own)}", f"pull {supply.image_name(own)}"] == ways
+
+
+@pytest.mark.parametrize("now", ["registry.example:5000/team", "another.example/team", ""])
+def test_a_rollback_takes_the_image_of_its_release_from_where_that_came_from(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, ways: list[str], now: str
+) -> None:
+    own = replace(settings, registry=now)
+    has(monkeypatch, *stack.BASES)
+    old = a_release(image="registry.example:5000/team/web:older")
+    supply.provide(own, LocalHost(), [FakeHost({})], old)
+
+    assert ["pull registry.example:5000/team/web:older"] == ways
+
+
+def test_a_rollback_to_before_there_was_a_registry_sends_the_image(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, ways: list[str]
+) -> None:
+    own = replace(settings, registry="registry.example:5000/team")
+    has(monkeypatch, *stack.BASES)
+    supply.provide(own, LocalHost(), [FakeHost({})], a_release(image="mlflow-compose/web:older"))
+
+    assert ["send mlflow-compose/web:older this machine"] == ways
 
 
 def test_a_host_fetches_the_official_images_itself(

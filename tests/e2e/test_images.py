@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
-from ops import registry, transfer
+from ops import ecr, registry, transfer
+from ops.ecr import Repository
 from ops.errors import OpsError
 from ops.hosts import LocalHost, Result
 from tests import lab
+from tests.aws import REGION, Aws
 
 REPOSITORY = "mlflow-compose-test/web"
 BASE = "python:3.13-slim"
@@ -266,13 +266,13 @@ def test_an_image_goes_by_way_of_a_real_registry(
     try:
         name = registry.push(LocalHost(), where, built("1"))
         assert name == f"{where}/web:1"
-        assert registry.pull(host, where, built("1"), host.name) == name
+        registry.pull(host, name)
         assert host.docker("run", "--rm", "--network=none", name) == "version 1"
     finally:
         LocalHost().run(("docker", "image", "rm", f"{where}/web:1"))
 
     with pytest.raises(OpsError, match=r"(?s)exit code 1 from: docker image pull.*") as caught:
-        registry.pull(host, f"{the_host_lab.registry}/nobody", built("1"), host.name)
+        registry.pull(host, f"{the_host_lab.registry}/nobody/web:1")
     assert caught.value.remedy == "push it first: invoke push"
 
 
@@ -280,23 +280,19 @@ def test_the_login_to_ecr_is_private_and_forgotten_here_and_on_the_host(
     host: ExecHost,
     the_host_lab: lab.Lab,
     built: Callable[[str], str],
+    aws: Aws,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Moto stands for AWS, for the token only; the lab's registry stands for ECR's."""
-    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(key, "testing")
-    ecr = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
-    monkeypatch.setattr(registry, "_server", lambda _: the_host_lab.registry)
-    monkeypatch.setattr(registry, "ECR", StandInPattern())
+    """Moto stands for AWS; the lab's registry, taken for one of ECR's, for the images there."""
+    monkeypatch.setattr(ecr, "find", lambda _: Repository("123456789012", REGION, "ecr/web"))
+    aws.client("ecr").create_repository(repositoryName="ecr/web")
     before = host.check(("sh", "-c", "ls -A ~ /tmp"), "none")
     config = Path.home() / ".docker" / "config.json"
     mine = config.read_bytes() if config.exists() else None
     where = f"{the_host_lab.registry}/ecr"
     try:
-        with mock_aws():
-            boto3.client("ecr", region_name="eu-central-1").create_repository(repositoryName=ecr)
-            name = registry.push(LocalHost(), where, built("1"))
-            registry.pull(host, where, built("1"), host.name)
+        name = registry.push(LocalHost(), where, built("1"))
+        registry.pull(host, name)
     finally:
         LocalHost().run(("docker", "image", "rm", f"{where}/web:1"))
 
@@ -304,11 +300,3 @@ def test_the_login_to_ecr_is_private_and_forgotten_here_and_on_the_host(
     assert [line for line in host.commands if "login --username AWS --password-stdin" in line]
     assert host.check(("sh", "-c", "ls -A ~ /tmp"), "none") == before
     assert (config.read_bytes() if config.exists() else None) == mine
-
-
-class StandInPattern:
-    """Takes the lab's registry for one of ECR's, in a region of its own choice."""
-
-    def fullmatch(self, server: str) -> dict[int, str]:
-        assert server
-        return {1: "eu-central-1"}
