@@ -195,3 +195,27 @@ def whoami(_c: Context, region: str = "", json: bool = False) -> None:
     from ops import caller
 
     caller.show(region, as_json=json)
+
+
+@task(
+    iterable=["bucket"],
+    help={
+        "for": "operator (a person with these tasks), ci (push and deploy) or instance (a host)",
+        "bucket": "bucket[/prefix], as often as there are buckets; else ARTIFACTS_DESTINATION",
+        "name": "of the stack; else STACK_NAME",
+        "kms-key": "the ARN of the key that the bucket is encrypted with, if it has its own",
+        "region": REGION_HELP,
+    },
+)
+def policy(
+    _c: Context,
+    for_: str = "operator",
+    bucket: Hosts = None,
+    name: str = "",
+    kms_key: str = "",
+    region: str = "",
+) -> None:
+    """Print the IAM policy with the least that a person, CI or a host needs."""
+    from ops import policies
+
+    policies.show(for_, bucket or [], name, kms_key, region)

@@ -4,7 +4,7 @@
 - The outside world: `console` (what a person sees), `hosts` (where commands run), `front_door`
   (HTTP as a client speaks it).
 - AWS: `permissions` (what our calls need), `aws` (who we are there, and its errors in our words),
-  `caller` (the former shown), `ecr` (a registry of images), `policies` (what IAM has to allow).
+  `caller` (the former shown), `ecr` (a registry of images).
 - Hosts over SSH: `host_keys` (which hosts are the right ones), `routes` (the way to one),
   `identities` (who we are), `logins` (in at its door), `channels`, `tunnels` and `terminals` (what
   runs through a connection), `ssh` (such a host), `paper` (the same for a dry run), `trust` (how a
@@ -23,7 +23,7 @@
   `supply` (images on the hosts), `lease` (the lock), `switch` (one host's way to a release and
   back), `probe` (a client that counts), `prune` (what is not needed any more), `rollout` (all hosts
   together), `fleet` (the hosts a command is for), `dry` (a host imagined for a dry run); `builds`,
-  `deploys` and `remote` are what the tasks call.
+  `deploys` and `remote` are what the tasks call. `policies`: what IAM has to allow for all of it.
 - A bare host made ready: `steps` (what one is), `distributions`, `packages`, `daemon`, `plugin`,
   `upkeep`, `data_device`; `prepare` puts them in order.
 - `patient` is a host under examination: `checks_host`, `checks_stack`, `checks_s3`, `checks_door`,

@@ -20,20 +20,21 @@ class Scope:
     """What actions are allowed on, and under which condition: one statement of a policy.
 
     `policies` says which policies have it. ops/policies.py fills in the names in braces, and leaves
-    out what speaks of a name that has no value there.
+    out what speaks of a name that has no value there; with `only_with` it hangs on one more name.
     """
 
     sid: str
     resources: tuple[str, ...]
     policies: tuple[str, ...] = (OPERATOR,)
     condition: Condition = field(default_factory=dict)
+    only_with: str = "partition"
 
 
 # "*" is for actions that IAM knows no resource of.
 LOOK = Scope("Look", ("*",))
 MACHINES = Scope("Machines", ("arn:{partition}:ec2:{region}:{account}:instance/*",))
 
-REGISTRY = Scope("Registry", ("*",), (OPERATOR, CI))
+REGISTRY = Scope("Registry", ("*",), (OPERATOR, CI), only_with="repository")
 REPOSITORY = Scope("Repository", ("{repository}",), (OPERATOR, CI))
 NEW_REPOSITORY = Scope("NewRepository", ("{repository}",), condition=TAGGED_AT_BIRTH)
 OUR_REPOSITORY = Scope("OurRepository", ("{repository}",), condition=OURS)

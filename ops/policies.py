@@ -1,18 +1,75 @@
 """IAM policies with the least that a person, a CI job or a host needs, made from our calls."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from string import Formatter
 from typing import Any
 
-from ops.permissions import CALLS, INSTANCE, Scope
+from ops import console, ecr, supply, values
+from ops.aws import Account, log_in
+from ops.errors import refusal
+from ops.permissions import CALLS, CI, INSTANCE, OPERATOR, Scope
 from ops.settings import Settings
 
-__all__ = ["Document", "document", "instance"]
+__all__ = ["Document", "document", "instance", "show"]
 
 Document = dict[str, Any]
 Names = Mapping[str, Sequence[str]]
 """The values of each name that a scope speaks of; without any, what speaks of it is left out."""
+
+# An alias will not do: https://docs.aws.amazon.com/kms/latest/developerguide/cmks-in-iam-policies.html
+KMS_KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+"
+
+
+def show(whose: str, buckets: Sequence[str], name: str, kms_key: str, region: str) -> None:
+    """Print a policy as IAM takes it; `buckets` are bucket[/prefix], instead of the settings'."""
+    settings = Settings.load()
+    check(whose, buckets, name, kms_key)
+    if buckets:
+        settings = replace(settings, artifacts_destination=f"s3://{buckets[0]}")
+    if name:
+        settings = replace(settings, stack_name=name)
+    account = log_in(region)
+    if whose == INSTANCE:
+        found = instance(settings, account.partition, kms_key)
+    else:
+        found = document(whose, _names(settings, account, buckets, kms_key))
+    if found is None:
+        raise refusal(
+            f"{whose} needs nothing of AWS with these settings",
+            "for ci set REGISTRY to one in ECR; for instance name a bucket: --bucket",
+        )
+    if whose == OPERATOR:
+        kept = {each["Sid"] for each in found["Statement"]}
+        gone = sorted({scope.sid for scope in _scopes(OPERATOR)} - kept)
+        if gone:
+            console.say(f"left out, for settings and flags name nothing for it: {', '.join(gone)}")
+    console.result_json(found)
+
+
+def check(whose: str, buckets: Sequence[str], name: str, kms_key: str) -> None:
+    """Refuse what no policy can be made of."""
+    if whose not in (OPERATOR, CI, INSTANCE):
+        raise refusal(
+            f"there is no policy for {whose!r}", f"take one of: {OPERATOR}, {CI}, {INSTANCE}"
+        )
+    if kms_key and not re.fullmatch(KMS_KEY, kms_key):
+        raise refusal(f"--kms-key {kms_key!r} is not a key's ARN", "see: aws kms describe-key")
+    if whose == INSTANCE and len(buckets) > 1:
+        raise refusal("a host has one place for its artifacts", "give --bucket once")
+    for bucket in buckets:
+        _take("--bucket", bucket, lambda text: values.s3_uri(f"s3://{text}"))
+    if name:
+        _take("--name", name, values.stack_name)
+
+
+def _take(flag: str, text: str, kind: Callable[[str], object]) -> None:
+    try:
+        kind(text)
+    except ValueError as problem:
+        raise refusal(f"{flag} {text!r} {problem}", "see: invoke --help policy") from None
 
 
 def instance(settings: Settings, partition: str, kms_key: str = "") -> Document | None:
@@ -27,22 +84,29 @@ def instance(settings: Settings, partition: str, kms_key: str = "") -> Document 
 
 def document(whose: str, names: Names) -> Document | None:
     """Return one of the policies, or None when it would allow nothing."""
-    allowed: dict[Scope, set[str]] = {}
-    for call in CALLS.values():
-        for scope, actions in call.needs.items():
-            if whose in scope.policies:
-                allowed.setdefault(scope, set()).update(actions)
-    statements = [_statement(*each, names) for each in allowed.items()]
+    scopes = _scopes(whose)
+    statements = [_statement(scope, actions, names) for scope, actions in scopes.items()]
     kept = [each for each in statements if each["Resource"]]
     return {"Version": "2012-10-17", "Statement": kept} if kept else None
 
 
+def _scopes(whose: str) -> dict[Scope, set[str]]:
+    """Return the scopes of a policy, and what is allowed in each."""
+    found: dict[Scope, set[str]] = {}
+    for call in CALLS.values():
+        for scope, actions in call.needs.items():
+            if whose in scope.policies:
+                found.setdefault(scope, set()).update(actions)
+    return found
+
+
 def _statement(scope: Scope, actions: set[str], names: Names) -> Document:
+    resources = [each for text in scope.resources for each in _filled(text, names)]
     made: Document = {
         "Sid": scope.sid,
         "Effect": "Allow",
         "Action": sorted(actions),
-        "Resource": [each for text in scope.resources for each in _filled(text, names)],
+        "Resource": resources if any(names.get(scope.only_with, ())) else [],
     }
     if scope.condition:
         made["Condition"] = {
@@ -59,11 +123,33 @@ def _filled(text: str, names: Names) -> list[str]:
     return [text.format(**dict(zip(used, each, strict=True))) for each in every]
 
 
+def _names(
+    settings: Settings, account: Account, buckets: Sequence[str], kms_key: str
+) -> dict[str, Sequence[str]]:
+    """Return what scopes of people and CI speak of."""
+    place = _artifacts(settings)
+    there = ecr.find(supply.image_name(settings))
+    arn = f"arn:{account.partition}:ecr"
+    return {
+        "partition": [account.partition],
+        "account": [account.id],
+        "region": [account.region],
+        "name": [settings.stack_name],
+        "kms_key": [kms_key],
+        "bucket": [each.partition("/")[0] for each in buckets or place.get("artifacts", ())],
+        "direct": place.get("artifacts", ()) if settings.artifact_access == "direct" else (),
+        "repository": (
+            [f"{arn}:{there.region}:{there.owner}:repository/{there.name}"] if there else ()
+        ),
+    }
+
+
 def _artifacts(settings: Settings) -> dict[str, Sequence[str]]:
     """Return what scopes speak of where artifacts are in Amazon's S3."""
     if settings.s3_endpoint_url or not settings.artifacts_destination:
         return {}
-    place = settings.artifacts_destination.removeprefix("s3://")
+    # A * of a name is one: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+    place = settings.artifacts_destination.removeprefix("s3://").replace("*", "${*}")
     bucket, _, prefix = place.partition("/")
     which = "shared_bucket" if prefix else "whole_bucket"
     return {"artifacts": [place], "prefix": [prefix], which: [bucket]}

@@ -1,13 +1,20 @@
 """The policies: what they say, and that IAM takes them."""
 
+import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ops import policies
+from ops.errors import REFUSED, OpsError
 from ops.settings import Settings
+from tests.aws import Aws
 
+ECR = "999999999999.dkr.ecr.eu-central-1.amazonaws.com/team"
 S3 = Settings(artifacts_destination="s3://team-artifacts/mlflow")
 KEY = "arn:aws:kms:eu-west-2:123456789012:key/11111111-2222-3333-4444-555555555555"
 
@@ -53,6 +60,14 @@ def test_a_bucket_without_a_prefix_is_the_host_s_as_a_whole() -> None:
     assert ["arn:aws-cn:s3:::whole/*"] == found["Artifacts"]["Resource"]
 
 
+def test_a_star_in_a_prefix_is_a_star_and_no_pattern() -> None:
+    found = statements(policies.instance(Settings(artifacts_destination="s3://team/m*"), "aws"))
+
+    assert ["arn:aws:s3:::team/m${*}/*"] == found["Artifacts"]["Resource"]
+    condition = {"StringLike": {"s3:prefix": ["m${*}/*"]}}
+    assert condition == found["ArtifactsFolder"]["Condition"]
+
+
 def test_a_key_of_one_s_own_may_be_used_for_s3_only() -> None:
     found = statements(policies.instance(S3, "aws", KEY))["Key"]
 
@@ -73,3 +88,173 @@ def test_a_key_of_one_s_own_may_be_used_for_s3_only() -> None:
 )
 def test_a_host_with_its_artifacts_elsewhere_needs_no_policy(fields: dict[str, Any]) -> None:
     assert None is policies.instance(replace(Settings(), **fields), "aws")
+
+
+# --- invoke policy ---
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have the task find these settings."""
+
+    def have(**fields: Any) -> None:
+        found = Settings(root=tmp_path, **fields)
+        monkeypatch.setattr(Settings, "load", classmethod(lambda _: found))
+
+    return have
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: Any) -> dict[str, dict[str, Any]]:
+    given: tuple[Any, ...] = ("operator", [], "", "", "")
+    policies.show(*words, *given[len(words) :])
+    return statements(json.loads(capsys.readouterr().out))
+
+
+@pytest.mark.usefixtures("aws")
+def test_an_operator_s_policy_names_account_region_and_repository(
+    settings: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings(registry=ECR)
+    found = shown(capsys, "operator")
+
+    assert ["arn:aws:ec2:eu-west-2:123456789012:instance/*"] == found["Machines"]["Resource"]
+    arn = "arn:aws:ecr:eu-central-1:999999999999:repository/team/web"
+    assert [arn] == found["Repository"]["Resource"] == found["OurRepository"]["Resource"]
+    mine = {"StringEquals": {"aws:RequestTag/mlflow-compose": ["mlflow-compose"]}}
+    assert mine == found["NewRepository"]["Condition"]
+
+
+@pytest.mark.usefixtures("aws")
+def test_what_nothing_speaks_of_is_left_out_and_said(
+    settings: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings()
+    policies.show("operator", [], "", "", "")
+    said = capsys.readouterr()
+
+    assert {"Look", "Machines"} == set(statements(json.loads(said.out)))
+    assert "name nothing for it: Key, NewRepository, OurRepository, Registry, Rep" in said.err
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_smoke_test_that_writes_to_s3_itself_may_write_its_own_object_only(
+    settings: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings(artifacts_destination="s3://team-artifacts/mlflow")
+    assert "SmokeTest" not in shown(capsys)
+
+    settings(artifacts_destination="s3://team-artifacts/mlflow", artifact_access="direct")
+    found = shown(capsys)["SmokeTest"]
+    assert ["arn:aws:s3:::team-artifacts/mlflow/*/smoke.bin"] == found["Resource"]
+    assert ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"] == found["Action"]
+
+
+@pytest.mark.usefixtures("aws")
+def test_ci_may_push_and_pull_in_one_repository_and_make_none(
+    settings: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings(registry=ECR, artifacts_destination="s3://team-artifacts", artifact_access="direct")
+    found = shown(capsys, "ci")
+
+    assert {"Registry", "Repository"} == set(found)
+    assert ["ecr:GetAuthorizationToken"] == found["Registry"]["Action"]
+    assert {"ecr:PutImage", "ecr:GetDownloadUrlForLayer"} <= set(found["Repository"]["Action"])
+    assert not [each for each in found["Repository"]["Action"] if "Create" in each]
+
+
+@pytest.mark.usefixtures("aws")
+def test_flags_win_over_the_settings(
+    settings: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings(registry=ECR, artifacts_destination="s3://team-artifacts")
+    found = shown(capsys, "instance", ["other/place"], "", KEY)
+    assert ["arn:aws:s3:::other/place/*"] == found["Artifacts"]["Resource"]
+    assert [KEY] == found["Key"]["Resource"]
+
+    found = shown(capsys, "operator", [], "second", "", "us-west-1")
+    assert "second" in json.dumps(found["OurRepository"]["Condition"])
+    assert ["arn:aws:ec2:us-west-1:123456789012:instance/*"] == found["Machines"]["Resource"]
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (("nobody",), "no policy for 'nobody'"),
+        (("ci",), "ci needs nothing of AWS"),
+        (("instance",), "instance needs nothing of AWS"),
+        (("instance", ["a-bucket", "b-bucket"]), "one place for its artifacts"),
+        (("operator", ["UPPER"]), "--bucket 'UPPER' names no valid bucket"),
+        (("operator", ["b-bucket/?"]), "characters that are unsafe"),
+        (("operator", [], "a*"), "--name 'a*' is not"),
+        (("operator", [], "", "alias/mine"), "--kms-key 'alias/mine' is not a key's ARN"),
+    ],
+)
+@pytest.mark.usefixtures("aws")
+def test_what_no_policy_can_be_made_of_is_refused(
+    settings: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[Any, ...],
+    cause: str,
+) -> None:
+    settings()
+    with pytest.raises(OpsError, match=re.escape(cause)) as caught:
+        shown(capsys, *words)
+
+    assert REFUSED == caught.value.code
+    assert "" == capsys.readouterr().out
+
+
+# --- What IAM takes ---
+
+LONGEST: dict[str, Any] = {
+    "stack_name": "n" * 41,
+    "artifacts_destination": f"s3://{'b' * 63}/{'p' * 100}",
+    "artifact_access": "direct",
+    "registry": f"123456789012.dkr.ecr.us-gov-west-1.amazonaws.com/{'r' * 100}",
+}
+WITHOUT_A_RESOURCE: dict[str, str] = {}
+"""Actions that change something and that IAM lets nobody limit to a resource, with the reason."""
+
+
+@pytest.fixture(params=["operator", "ci", "instance"])
+def printed(
+    request: pytest.FixtureRequest,
+    aws: Aws,
+    settings: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> dict[str, Any]:
+    """Each policy, with the longest names there can be."""
+    assert aws.url
+    settings(**LONGEST)
+    key = KEY.replace("eu-west-2", "us-gov-west-1")
+    policies.show(request.param, [], "", key, "us-gov-west-1")
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_policy_is_of_the_form_that_iam_has(printed: dict[str, Any], aws: Aws) -> None:
+    """moto checks the grammar as IAM does, but for the form of a Sid and the size."""
+    assert {"Version", "Statement"} == set(printed)
+    sids = [each["Sid"] for each in printed["Statement"]]
+    assert len(sids) == len(set(sids))
+    for each in printed["Statement"]:
+        assert set(each) <= {"Sid", "Effect", "Action", "Resource", "Condition"}
+        assert re.fullmatch("[A-Za-z0-9]+", each["Sid"])
+        assert "Allow" == each["Effect"]
+        assert not re.search("[{}]", json.dumps([each["Resource"], *each.get("Condition", {})]))
+    assert 6144 > len(re.sub(r"\s", "", json.dumps(printed)))
+
+    iam = aws.client("iam")
+    made = iam.create_policy(PolicyName="ours", PolicyDocument=json.dumps(printed))["Policy"]
+    assert "ours" == made["PolicyName"]
+
+
+def test_nothing_is_allowed_by_a_pattern_and_no_change_on_everything(
+    printed: dict[str, Any],
+) -> None:
+    for each in printed["Statement"]:
+        for action in each["Action"]:
+            assert "*" not in action
+            reads = re.match("[a-z0-9-]+:(Describe|Get|List|BatchGet|BatchCheck)", action)
+            if "*" in each["Resource"] and not reads and "Condition" not in each:
+                assert action in WITHOUT_A_RESOURCE, f"{each['Sid']}: {action}"

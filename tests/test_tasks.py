@@ -13,8 +13,8 @@ import tasks
 from tests.conftest import ROOT, StandInServer
 
 NAMES = [
-    *("build", "client-env", "deploy", "doctor", "down", "exec", "logs", "prepare", "push"),
-    *("releases", "rollback", "smoke", "status", "trust", "tunnel", "up", "whoami"),
+    *("build", "client-env", "deploy", "doctor", "down", "exec", "logs", "policy", "prepare"),
+    *("push", "releases", "rollback", "smoke", "status", "trust", "tunnel", "up", "whoami"),
 ]
 HEAVY = ["boto3", "botocore", "rich", "psutil", "urllib3", "dotenv", "paramiko"]
 
@@ -45,7 +45,7 @@ def test_a_task_is_explained_in_one_sentence_and_each_flag_has_help(name: str) -
     assert len(doc.splitlines()) == 1
     assert doc.endswith((".", '"'))
     assert doc[0].isupper()
-    assert {key.replace("-", "_") for key in task.help} == set(flags)
+    assert {key.replace("-", "_") for key in task.help} == {flag.rstrip("_") for flag in flags}
     assert all(task.help.values())
 
 
