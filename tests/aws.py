@@ -25,7 +25,7 @@ REGION = "eu-west-2"
 
 @dataclass(frozen=True)
 class Call:
-    """A request to AWS: the API operation, and what was asked of it as far as it is a form."""
+    """A request to AWS: the API operation, and its form; for S3 its query, and `path`."""
 
     operation: str
     fields: dict[str, str] = field(default_factory=dict)
@@ -188,7 +188,8 @@ def recognise(environ: dict[str, Any], body: bytes) -> Call:
     if target:
         return Call(target.rpartition(".")[2])
     if service(environ) == "s3":
-        return Call(s3_operation(environ))
+        query = parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        return Call(s3_operation(environ), {**dict(query), "path": environ["PATH_INFO"]})
     form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     return Call(form.get("Action", "?"), form)
 
@@ -202,6 +203,11 @@ def s3_routes() -> list[tuple[str, int, frozenset[str], str]]:
         path, _, query = operation["http"]["requestUri"].partition("?")
         depth = len([part for part in path.split("/") if part])
         names = frozenset(parse_qs(query, keep_blank_values=True)) - {"x-id"}
+        shape = model["shapes"][operation["input"]["shape"]] if "input" in operation else {}
+        required = [shape["members"][each] for each in shape.get("required", ())]
+        names |= {
+            each["locationName"] for each in required if each.get("location") == "querystring"
+        }
         routes.append((operation["http"]["method"], depth, names, name))
     return sorted(routes, key=lambda route: -len(route[2]))
 

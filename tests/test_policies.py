@@ -13,6 +13,7 @@ from ops import policies
 from ops.errors import REFUSED, OpsError
 from ops.settings import Settings
 from tests.aws import Aws
+from tests.iam import allows
 
 ECR = "999999999999.dkr.ecr.eu-central-1.amazonaws.com/team"
 S3 = Settings(artifacts_destination="s3://team-artifacts/mlflow")
@@ -51,6 +52,29 @@ def test_a_host_may_use_its_artifacts_and_nothing_else() -> None:
     } == policies.instance(S3, "aws")
 
 
+@pytest.mark.parametrize(
+    ("action", "where", "context", "allowed"),
+    [
+        ("GetObject", "team-artifacts/mlflow/1/run/artifacts/model", {}, True),
+        ("GetObject", "team-artifacts/other/secret", {}, False),
+        ("GetObject", "team-artifacts/mlflow-of-others/secret", {}, False),
+        ("PutObject", "team-artifacts-2/mlflow/x", {}, False),
+        ("DeleteObjectVersion", "team-artifacts/mlflow/x", {}, False),
+        ("ListBucket", "team-artifacts", {"s3:prefix": "mlflow/1/"}, True),
+        ("ListBucket", "team-artifacts", {"s3:prefix": ""}, False),
+        ("ListBucket", "team-artifacts", {}, False),
+        ("PutBucketPolicy", "team-artifacts", {}, False),
+    ],
+)
+def test_outside_of_its_prefix_a_host_may_do_nothing(
+    action: str, where: str, context: dict[str, str], allowed: bool
+) -> None:
+    document = policies.instance(S3, "aws")
+    assert document is not None
+
+    assert allowed == allows(document, f"s3:{action}", f"arn:aws:s3:::{where}", context)
+
+
 def test_a_bucket_without_a_prefix_is_the_host_s_as_a_whole() -> None:
     found = statements(policies.instance(Settings(artifacts_destination="s3://whole"), "aws-cn"))
 
@@ -66,6 +90,9 @@ def test_a_star_in_a_prefix_is_a_star_and_no_pattern() -> None:
     assert ["arn:aws:s3:::team/m${*}/*"] == found["Artifacts"]["Resource"]
     condition = {"StringLike": {"s3:prefix": ["m${*}/*"]}}
     assert condition == found["ArtifactsFolder"]["Condition"]
+    document = {"Statement": [found["Artifacts"]]}
+    assert allows(document, "s3:GetObject", "arn:aws:s3:::team/m*/x")
+    assert not allows(document, "s3:GetObject", "arn:aws:s3:::team/mine/x")
 
 
 def test_a_key_of_one_s_own_may_be_used_for_s3_only() -> None:
