@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["CALLS", "CI", "INSTANCE", "OPERATOR", "TAG", "Call", "Scope", "allowed_by"]
+__all__ = ["CALLS", "CI", "INSTANCE", "OPERATOR", "TAG", "Call", "Scope", "actions", "allowed_by"]
 
 TAG = "mlflow-compose"
 """The tag on all that is made in an account; its value is the stack's name."""
@@ -142,12 +142,16 @@ Source: https://docs.aws.amazon.com/service-authorization/latest/reference/
 """
 
 
-def allowed_by(operation: str) -> str:
-    """Say which actions an operation of ours needs, and which statements of a policy allow them."""
+def actions(operation: str) -> tuple[str, ...]:
+    """Return the IAM actions that an operation of ours needs."""
     needs = CALLS[operation].needs if operation in CALLS else {}
-    actions = dict.fromkeys(action for each in needs.values() for action in each)
-    if not actions:
+    return tuple(dict.fromkeys(action for each in needs.values() for action in each))
+
+
+def allowed_by(operation: str) -> str:
+    """Say which actions an operation needs and, of one of ours, which statements allow them."""
+    needed = " and ".join(actions(operation))
+    if not needed:
         return f"the call {operation}"
-    sids = [scope.sid for scope in needs]
-    kind = "statement" if len(sids) == 1 else "statements"
-    return f"{' and '.join(actions)}: {kind} {' and '.join(sids)} of `invoke policy`"
+    sids = [scope.sid for scope in CALLS[operation].needs]
+    return f"{needed}: statement{'s' * (len(sids) > 1)} {' and '.join(sids)} of `invoke policy`"

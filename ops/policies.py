@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import product
 from string import Formatter
 from typing import Any
+from urllib.parse import urlsplit
 
 from ops import console, ecr, supply, values
 from ops.aws import Account, log_in
@@ -22,52 +23,52 @@ Names = Mapping[str, Sequence[str]]
 # An alias will not do: https://docs.aws.amazon.com/kms/latest/developerguide/cmks-in-iam-policies.html
 KMS_KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+"
 
+NOTHING = {
+    CI: ("ci needs nothing of AWS: REGISTRY is not in ECR", "set REGISTRY in .env to one in ECR"),
+    INSTANCE: (
+        "a host needs nothing of AWS: its artifacts are not in Amazon's S3",
+        "set ARTIFACTS_DESTINATION in .env, or name the place: --bucket",
+    ),
+}
+"""What to say where a policy would be empty; an operator's never is."""
+
 
 def show(whose: str, buckets: Sequence[str], name: str, kms_key: str, region: str) -> None:
     """Print a policy as IAM takes it; `buckets` are bucket[/prefix], instead of the settings'."""
     settings = Settings.load()
-    check(whose, buckets, name, kms_key)
-    if buckets:
-        settings = replace(settings, artifacts_destination=f"s3://{buckets[0]}")
+    if whose not in (OPERATOR, CI, INSTANCE):
+        names = f"{OPERATOR}, {CI}, {INSTANCE}"
+        raise refusal(f"there is no policy for {whose!r}", f"take one of: {names}")
+    if whose == INSTANCE and len(buckets) > 1:
+        raise refusal("a host has one place for its artifacts", "give --bucket once")
+    places = [
+        _taken("--bucket", each, lambda text: values.s3_uri(f"s3://{text}")) for each in buckets
+    ]
+    if whose == INSTANCE and places:
+        settings = replace(settings, artifacts_destination=places[0], s3_endpoint_url="")
     if name:
-        settings = replace(settings, stack_name=name)
+        settings = replace(settings, stack_name=_taken("--name", name, values.stack_name))
+    if kms_key and not re.fullmatch(KMS_KEY, kms_key):
+        raise refusal(f"--kms-key {kms_key!r} is not a key's ARN", "see: aws kms describe-key")
+
     account = log_in(region)
     if whose == INSTANCE:
         found = instance(settings, account.partition, kms_key)
     else:
-        found = document(whose, _names(settings, account, buckets, kms_key))
+        found = document(whose, _names(settings, account, places, kms_key))
     if found is None:
-        raise refusal(
-            f"{whose} needs nothing of AWS with these settings",
-            "for ci set REGISTRY to one in ECR; for instance name a bucket: --bucket",
-        )
-    if whose == OPERATOR:
-        kept = {each["Sid"] for each in found["Statement"]}
-        gone = sorted({scope.sid for scope in _scopes(OPERATOR)} - kept)
-        if gone:
-            console.say(f"left out, for settings and flags name nothing for it: {', '.join(gone)}")
+        raise refusal(*NOTHING[whose])
+    gone = sorted(
+        {scope.sid for scope in _scopes(whose)} - {each["Sid"] for each in found["Statement"]}
+    )
+    if gone and whose == OPERATOR:
+        console.say(f"left out, for settings and flags name nothing for it: {', '.join(gone)}")
     console.result_json(found)
 
 
-def check(whose: str, buckets: Sequence[str], name: str, kms_key: str) -> None:
-    """Refuse what no policy can be made of."""
-    if whose not in (OPERATOR, CI, INSTANCE):
-        raise refusal(
-            f"there is no policy for {whose!r}", f"take one of: {OPERATOR}, {CI}, {INSTANCE}"
-        )
-    if kms_key and not re.fullmatch(KMS_KEY, kms_key):
-        raise refusal(f"--kms-key {kms_key!r} is not a key's ARN", "see: aws kms describe-key")
-    if whose == INSTANCE and len(buckets) > 1:
-        raise refusal("a host has one place for its artifacts", "give --bucket once")
-    for bucket in buckets:
-        _take("--bucket", bucket, lambda text: values.s3_uri(f"s3://{text}"))
-    if name:
-        _take("--name", name, values.stack_name)
-
-
-def _take(flag: str, text: str, kind: Callable[[str], object]) -> None:
+def _taken(flag: str, text: str, kind: Callable[[str], str]) -> str:
     try:
-        kind(text)
+        return kind(text)
     except ValueError as problem:
         raise refusal(f"{flag} {text!r} {problem}", "see: invoke --help policy") from None
 
@@ -124,10 +125,11 @@ def _filled(text: str, names: Names) -> list[str]:
 
 
 def _names(
-    settings: Settings, account: Account, buckets: Sequence[str], kms_key: str
+    settings: Settings, account: Account, places: Sequence[str], kms_key: str
 ) -> dict[str, Sequence[str]]:
     """Return what scopes of people and CI speak of."""
-    place = _artifacts(settings)
+    artifacts = _artifacts(settings).get("artifacts", ())
+    buckets = places or [f"s3://{each}" for each in artifacts]
     there = ecr.find(supply.image_name(settings))
     arn = f"arn:{account.partition}:ecr"
     return {
@@ -136,8 +138,8 @@ def _names(
         "region": [account.region],
         "name": [settings.stack_name],
         "kms_key": [kms_key],
-        "bucket": [each.partition("/")[0] for each in buckets or place.get("artifacts", ())],
-        "direct": place.get("artifacts", ()) if settings.artifact_access == "direct" else (),
+        "bucket": [urlsplit(each).netloc for each in buckets],
+        "direct": artifacts if settings.artifact_access == "direct" else (),
         "repository": (
             [f"{arn}:{there.region}:{there.owner}:repository/{there.name}"] if there else ()
         ),

@@ -194,7 +194,7 @@ def test_flags_win_over_the_settings(
     settings: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings(registry=ECR, artifacts_destination="s3://team-artifacts")
-    found = shown(capsys, "instance", ["other/place"], "", KEY)
+    found = shown(capsys, "instance", ["other/place/"], "", KEY)
     assert ["arn:aws:s3:::other/place/*"] == found["Artifacts"]["Resource"]
     assert [KEY] == found["Key"]["Resource"]
 
@@ -208,7 +208,7 @@ def test_flags_win_over_the_settings(
     [
         (("nobody",), "no policy for 'nobody'"),
         (("ci",), "ci needs nothing of AWS"),
-        (("instance",), "instance needs nothing of AWS"),
+        (("instance",), "a host needs nothing of AWS"),
         (("instance", ["a-bucket", "b-bucket"]), "one place for its artifacts"),
         (("operator", ["UPPER"]), "--bucket 'UPPER' names no valid bucket"),
         (("operator", ["b-bucket/?"]), "characters that are unsafe"),
