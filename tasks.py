@@ -6,6 +6,7 @@ from invoke.tasks import task
 ENGINE_HELP = "auto (Docker Compose where it answers, else embedded), embedded or compose"
 HOST_HELP = "[user@]name[:port], as often as there are hosts; else DEPLOY_HOST"
 THERE_HELP = "on this host, over SSH, instead of this machine: [user@]name[:port]"
+REGION_HELP = "an AWS region; else that of your AWS configuration"
 JSON_HELP = "print one JSON document, for scripts"
 REGION_HELP = "an AWS region such as eu-central-1; else the one of your AWS configuration"
 Hosts = list[str] | None
@@ -179,6 +180,83 @@ def prepare(c: Context, host: Hosts = None, data_device: str = "") -> None:
     from ops import prepare as preparation
 
     preparation.prepare(every(host), data_device)
+
+
+@task(
+    help={
+        "name": "what the host is called in AWS",
+        "region": REGION_HELP,
+        "instance-type": "t3.medium where this machine builds for x86_64, else t4g.medium",
+        "system": "ubuntu, debian or al2023; ubuntu unless given",
+        "subnet": "in this one instead of the default VPC",
+        "disk": "GiB of the root disk",
+        "data": "GiB of the data volume, which outlives the machine",
+        "ssh-from": "networks that may log in, parted by commas; else this machine's address",
+        "web-from": "networks that ports 80 and 443 are open to; else closed",
+        "ssm": "open no port at all: SSH goes through Session Manager",
+        "elastic-ip": "an address that stays when the machine is stopped",
+        "yes": "do not ask",
+    }
+)
+def provision(
+    c: Context,
+    name: str = "mlflow",
+    region: str = "",
+    instance_type: str = "",
+    system: str = "",
+    subnet: str = "",
+    disk: int = 20,
+    data: int = 50,
+    ssh_from: str = "",
+    web_from: str = "",
+    ssm: bool = False,
+    elastic_ip: bool = False,
+    yes: bool = False,
+) -> None:
+    """Make a host on EC2, ready for prepare and deploy; says first what and what it costs."""
+    for_real(c)
+    from ops import provision as making
+
+    asked = making.Asked(
+        name=name,
+        region=region,
+        instance_type=instance_type,
+        system=system,
+        subnet=subnet,
+        disk=disk,
+        data=data,
+        ssh_from=ssh_from,
+        web_from=web_from,
+        ssm=ssm,
+        elastic_ip=elastic_ip,
+    )
+    making.provision(asked, yes=yes)
+
+
+@task(help={"region": REGION_HELP, "json": JSON_HELP})
+def hosts(_c: Context, region: str = "", json: bool = False) -> None:
+    """List the hosts on EC2 that provision made, and the data that is left of others."""
+    from ops import ec2_hosts
+
+    ec2_hosts.show(region, as_json=json)
+
+
+@task(
+    help={
+        "name": "the host",
+        "region": REGION_HELP,
+        "confirm": "its name again, instead of typing it",
+        "with-data": "delete its data volume too",
+    }
+)
+def terminate(
+    c: Context, name: str, region: str = "", confirm: str = "", with_data: bool = False
+) -> None:
+    """End a host on EC2, once its name was typed; its data volume is kept."""
+    for_real(c)
+    from ops import ec2_hosts
+
+    ec2_hosts.terminate(name, region, confirm=confirm, with_data=with_data)
 
 
 @task(iterable=["host"], help={"host": f"also look at these: {HOST_HELP}", "json": JSON_HELP})

@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_ssm import SSMClient
 
-__all__ = ["Account", "in_our_words", "log_in", "s3_compatible"]
+__all__ = ["Account", "in_our_words", "log_in", "patiently", "s3_compatible", "tolerating"]
 
 ATTEMPTS = 5
 LOG_IN = "log in to AWS: aws configure, or aws sso login; then see: invoke whoami"
+PATIENCE_SECONDS = 60.0
+SHOWN_CHARACTERS = 200
 NO_CREDENTIALS = {
     *("NoCredentialsError", "PartialCredentialsError"),
     *("ProfileNotFound", "CredentialRetrievalError"),
@@ -157,6 +160,7 @@ def _config(attempts: int) -> Any:  # noqa: ANN401 - botocore has no types of it
 def in_our_words(code: int) -> Iterator[None]:
     """Turn what AWS or the way to it says into an error with a way out and this exit code."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -164,6 +168,40 @@ def in_our_words(code: int) -> Iterator[None]:
         raise _refused_by_aws(error, code) from error
     except BotoCoreError as error:
         raise _not_asked(error, code) from error
+    except ResponseParserError as error:
+        cause = f"what answered is not AWS: {str(error)[:SHOWN_CHARACTERS]}"
+        raise OpsError(cause, "look for a proxy on the way that answers by itself", code) from error
+
+
+@contextmanager
+def tolerating(*codes: str) -> Iterator[None]:
+    """Go on where AWS says one of these: what was asked for is so already."""
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"].get("Code") not in codes:
+            raise
+
+
+def patiently(call: Callable[[], object], not_yet: str) -> None:
+    """Make a call until AWS no longer says that it does not know what was just made.
+
+    `not_yet` is a pattern of what it says. Gives up after a minute with the error itself.
+    """
+    from botocore.exceptions import ClientError
+
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            call()
+        except ClientError as error:
+            if not re.search(not_yet, str(error), re.IGNORECASE) or time.monotonic() > until:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def _refused_by_aws(error: Any, code: int) -> OpsError:  # noqa: ANN401 - a ClientError

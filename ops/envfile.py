@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
 
-__all__ = ["quote", "read", "write_private"]
+__all__ = ["quote", "read", "with_values", "write_private"]
 
 
 def quote(value: str) -> str:
@@ -35,6 +35,21 @@ def write_private(file: Path, text: str, mode: int = 0o600) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def with_values(text: str, values: Mapping[str, str]) -> str:
+    """Return the text of an env file that sets these keys; all else stays as it is."""
+    left = dict(values)
+    parts = []
+    for binding in parse_stream(StringIO(text)):
+        given = binding.original.string
+        if binding.key in left:
+            blank = given[: len(given) - len(given.lstrip("\n"))]
+            given = f"{blank}{binding.key}={quote(left.pop(binding.key))}\n"
+        parts.append(given)
+    body = "".join(parts)
+    body += "" if body.endswith("\n") or not body else "\n"
+    return body + "".join(f"{key}={quote(value)}\n" for key, value in left.items())
 
 
 def read(file: Path, known: Collection[str], problems: list[str]) -> Iterator[tuple[str, str]]:

@@ -10,8 +10,12 @@ TAG = "mlflow-compose"
 
 OPERATOR, CI, INSTANCE = "operator", "ci", "instance"
 
+EC2 = "arn:{partition}:ec2:{region}:{account}"
+IAM = "arn:{partition}:iam::{account}"
+
 Condition = Mapping[str, Mapping[str, str]]
 TAGGED_AT_BIRTH: Condition = {"StringEquals": {f"aws:RequestTag/{TAG}": "{name}"}}
+ANY_TAG_AT_BIRTH: Condition = {"StringLike": {f"aws:RequestTag/{TAG}": "*"}}
 OURS: Condition = {"StringEquals": {f"aws:ResourceTag/{TAG}": "{name}"}}
 
 
@@ -32,7 +36,53 @@ class Scope:
 
 # "*" is for actions that IAM knows no resource of.
 LOOK = Scope("Look", ("*",))
-MACHINES = Scope("Machines", ("arn:{partition}:ec2:{region}:{account}:instance/*",))
+MACHINES = Scope("Machines", (f"{EC2}:instance/*",))
+IMAGES = Scope("Images", ("arn:{partition}:ssm:{region}::parameter/aws/service/*",))
+
+# Hosts. What is made has our tag from its first moment, and what has not is neither changed nor
+# removed. Names begin with mlflow-compose-, where AWS has names.
+NEW_THINGS = Scope(
+    "NewThings",
+    (
+        *(f"{EC2}:elastic-ip/*", f"{EC2}:instance/*", f"{EC2}:key-pair/{TAG}-*"),
+        *(f"{EC2}:security-group/*", f"{EC2}:volume/*"),
+    ),
+    condition=ANY_TAG_AT_BIRTH,
+)
+STARTED_WITH = Scope(
+    "StartedWith",
+    (
+        "arn:{partition}:ec2:{region}::image/*",
+        *(f"{EC2}:{kind}/*" for kind in ("key-pair", "network-interface", "security-group")),
+        *(f"{EC2}:{kind}/*" for kind in ("subnet", "volume")),
+    ),
+)
+NETWORK = Scope("Network", (f"{EC2}:vpc/*",))
+TAGS = Scope("Tags", (f"{EC2}:*/*",), condition={"StringLike": {"ec2:CreateAction": "*"}})
+OUR_THINGS = Scope(
+    "OurThings",
+    tuple(
+        f"{EC2}:{kind}/*"
+        for kind in ("elastic-ip", "instance", "key-pair", "security-group", "volume")
+    ),
+    condition={"StringLike": {f"aws:ResourceTag/{TAG}": "*"}},
+)
+ROLE = Scope("Role", (f"{IAM}:role/{TAG}-*",))
+PROFILE = Scope("Profile", (f"{IAM}:instance-profile/{TAG}-*",))
+ROLE_FOR_EC2 = Scope(
+    "RoleForEc2",
+    (f"{IAM}:role/{TAG}-*",),
+    condition={"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
+)
+SESSION_MANAGER = Scope(
+    "SessionManager",
+    (f"{IAM}:role/{TAG}-*",),
+    condition={
+        "ArnEquals": {
+            "iam:PolicyARN": "arn:{partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
+        }
+    },
+)
 
 REGISTRY = Scope("Registry", ("*",), (OPERATOR, CI), only_with="repository")
 REPOSITORY = Scope("Repository", ("{repository}",), (OPERATOR, CI))
@@ -68,9 +118,101 @@ class Call:
 
 
 CALLS: dict[str, Call] = {
-    "GetCallerIdentity": Call(("whoami", "policy", "trust", "push", "deploy", "rollback")),
-    "DescribeInstances": Call(("trust",), {LOOK: ("ec2:DescribeInstances",)}),
-    "GetConsoleOutput": Call(("trust",), {MACHINES: ("ec2:GetConsoleOutput",)}),
+    "GetCallerIdentity": Call(
+        (
+            *("whoami", "policy", "trust", "push", "deploy", "rollback"),
+            *("provision", "hosts", "terminate"),
+        )
+    ),
+    "DescribeInstances": Call(
+        ("trust", "provision", "hosts", "terminate"), {LOOK: ("ec2:DescribeInstances",)}
+    ),
+    "GetConsoleOutput": Call(("trust", "provision"), {MACHINES: ("ec2:GetConsoleOutput",)}),
+    "DescribeInstanceAttribute": Call(
+        ("provision", "terminate"), {MACHINES: ("ec2:DescribeInstanceAttribute",)}
+    ),
+    "DescribeVolumes": Call(("provision", "hosts", "terminate"), {LOOK: ("ec2:DescribeVolumes",)}),
+    "DescribeKeyPairs": Call(("provision", "terminate"), {LOOK: ("ec2:DescribeKeyPairs",)}),
+    "DescribeSecurityGroups": Call(
+        ("provision", "terminate"), {LOOK: ("ec2:DescribeSecurityGroups",)}
+    ),
+    "DescribeAddresses": Call(("provision", "terminate"), {LOOK: ("ec2:DescribeAddresses",)}),
+    "DescribeInstanceTypes": Call(("provision",), {LOOK: ("ec2:DescribeInstanceTypes",)}),
+    "DescribeInstanceTypeOfferings": Call(
+        ("provision",), {LOOK: ("ec2:DescribeInstanceTypeOfferings",)}
+    ),
+    "DescribeSubnets": Call(("provision",), {LOOK: ("ec2:DescribeSubnets",)}),
+    "DescribeImages": Call(("provision",), {LOOK: ("ec2:DescribeImages",)}),
+    "GetParameter": Call(("provision",), {IMAGES: ("ssm:GetParameter",)}),
+    "GetProducts": Call(("provision",), {LOOK: ("pricing:GetProducts",)}),
+    "GetRole": Call(("provision", "terminate"), {ROLE: ("iam:GetRole",)}),
+    "ListAttachedRolePolicies": Call(
+        ("provision", "terminate"), {ROLE: ("iam:ListAttachedRolePolicies",)}
+    ),
+    "GetRolePolicy": Call(("provision", "terminate"), {ROLE: ("iam:GetRolePolicy",)}),
+    "CreateRole": Call(("provision",), {ROLE: ("iam:CreateRole", "iam:TagRole")}),
+    "PutRolePolicy": Call(("provision",), {ROLE: ("iam:PutRolePolicy",)}),
+    "DeleteRolePolicy": Call(("provision", "terminate"), {ROLE: ("iam:DeleteRolePolicy",)}),
+    "AttachRolePolicy": Call(("provision",), {SESSION_MANAGER: ("iam:AttachRolePolicy",)}),
+    "DetachRolePolicy": Call(("terminate",), {SESSION_MANAGER: ("iam:DetachRolePolicy",)}),
+    "DeleteRole": Call(("terminate",), {ROLE: ("iam:DeleteRole",)}),
+    "GetInstanceProfile": Call(("provision", "terminate"), {PROFILE: ("iam:GetInstanceProfile",)}),
+    "CreateInstanceProfile": Call(("provision",), {PROFILE: ("iam:CreateInstanceProfile",)}),
+    "AddRoleToInstanceProfile": Call(
+        ("provision",),
+        {PROFILE: ("iam:AddRoleToInstanceProfile",), ROLE_FOR_EC2: ("iam:PassRole",)},
+    ),
+    "RemoveRoleFromInstanceProfile": Call(
+        ("terminate",), {PROFILE: ("iam:RemoveRoleFromInstanceProfile",)}
+    ),
+    "DeleteInstanceProfile": Call(("terminate",), {PROFILE: ("iam:DeleteInstanceProfile",)}),
+    "ImportKeyPair": Call(
+        ("provision",), {NEW_THINGS: ("ec2:ImportKeyPair",), TAGS: ("ec2:CreateTags",)}
+    ),
+    "DeleteKeyPair": Call(("terminate",), {OUR_THINGS: ("ec2:DeleteKeyPair",)}),
+    "CreateSecurityGroup": Call(
+        ("provision",),
+        {
+            NEW_THINGS: ("ec2:CreateSecurityGroup",),
+            NETWORK: ("ec2:CreateSecurityGroup",),
+            TAGS: ("ec2:CreateTags",),
+        },
+    ),
+    "AuthorizeSecurityGroupIngress": Call(
+        ("provision",), {OUR_THINGS: ("ec2:AuthorizeSecurityGroupIngress",)}
+    ),
+    "RevokeSecurityGroupIngress": Call(
+        ("provision",), {OUR_THINGS: ("ec2:RevokeSecurityGroupIngress",)}
+    ),
+    "DeleteSecurityGroup": Call(("terminate",), {OUR_THINGS: ("ec2:DeleteSecurityGroup",)}),
+    "CreateVolume": Call(
+        ("provision",), {NEW_THINGS: ("ec2:CreateVolume",), TAGS: ("ec2:CreateTags",)}
+    ),
+    "AttachVolume": Call(("provision",), {OUR_THINGS: ("ec2:AttachVolume",)}),
+    "DeleteVolume": Call(("terminate",), {OUR_THINGS: ("ec2:DeleteVolume",)}),
+    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ExamplePolicies_EC2.html
+    "RunInstances": Call(
+        ("provision",),
+        {
+            NEW_THINGS: ("ec2:RunInstances",),
+            STARTED_WITH: ("ec2:RunInstances",),
+            TAGS: ("ec2:CreateTags",),
+            ROLE_FOR_EC2: ("iam:PassRole",),
+        },
+    ),
+    "ModifyInstanceAttribute": Call(
+        ("provision", "terminate"), {OUR_THINGS: ("ec2:ModifyInstanceAttribute",)}
+    ),
+    "ModifyInstanceMetadataOptions": Call(
+        ("provision",), {OUR_THINGS: ("ec2:ModifyInstanceMetadataOptions",)}
+    ),
+    "StartInstances": Call(("provision",), {OUR_THINGS: ("ec2:StartInstances",)}),
+    "TerminateInstances": Call(("terminate",), {OUR_THINGS: ("ec2:TerminateInstances",)}),
+    "AllocateAddress": Call(
+        ("provision",), {NEW_THINGS: ("ec2:AllocateAddress",), TAGS: ("ec2:CreateTags",)}
+    ),
+    "AssociateAddress": Call(("provision",), {OUR_THINGS: ("ec2:AssociateAddress",)}),
+    "ReleaseAddress": Call(("provision", "terminate"), {OUR_THINGS: ("ec2:ReleaseAddress",)}),
     "GetAuthorizationToken": Call(
         ("push", "deploy", "rollback"), {REGISTRY: ("ecr:GetAuthorizationToken",)}
     ),

@@ -181,13 +181,15 @@ class Settings:
         made = {key: secrets.token_urlsafe(24) for key in self.missing_secrets()}
         if not made:
             return self
-        file = (self.root / ".env").resolve()  # a link stays a link
-        text = file.read_text("utf-8") if file.exists() else _HEADER
-        text += "" if text.endswith("\n") or not text else "\n"
-        text += "".join(f"{key}={envfile.quote(value)}\n" for key, value in made.items())
-        envfile.write_private(file, text)
+        self.keep(made)
         fields: dict[str, Any] = {key.lower(): Secret(value) for key, value in made.items()}
         return replace(self, **fields)
+
+    def keep(self, values: Mapping[str, str]) -> None:
+        """Write values to `.env` (0600), in place of the lines that set the same keys."""
+        file = (self.root / ".env").resolve()  # a link stays a link
+        text = file.read_text("utf-8") if file.exists() else _HEADER
+        envfile.write_private(file, envfile.with_values(text, values))
 
 
 _HEADER = """\

@@ -17,7 +17,7 @@ from ops.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
-__all__ = ["console_fingerprints", "establish"]
+__all__ = ["console_fingerprints", "console_keys", "establish"]
 
 FINGERPRINT = r"SHA256:[A-Za-z0-9+/]{43}"
 # cloud-init's: https://cloudinit.readthedocs.io/en/latest/reference/modules.html (keys to console)
@@ -121,9 +121,14 @@ def console_fingerprints(output: str) -> list[str]:
     printed = re.findall(PRINTED, output, re.DOTALL)
     if printed:
         return re.findall(FINGERPRINT, printed[-1])
+    return [key.fingerprint for key in console_keys(output)]
+
+
+def console_keys(output: str) -> list[HostKey]:
+    """Return the whole host keys in what a machine wrote to its console at its last first boot."""
     keys = re.findall(KEYS, output, re.DOTALL)
     found = re.findall(PUBLIC_KEY, keys[-1]) if keys else []
-    return [HostKey(kind, base64.b64decode(text)).fingerprint for kind, text in found]
+    return [HostKey(kind, base64.b64decode(text)) for kind, text in found]
 
 
 def _told_by_ec2(host: str) -> tuple[str, list[str]]:

@@ -1,6 +1,7 @@
 """AWS for the tests: moto's server over HTTP, which records calls and can be made to fail.
 
-moto knows no price list and gives a fixed console, so those two answers are put in here.
+What moto has not is put in here: the console of a machine, a price list, client tokens, and the
+public parameters of all systems, which name an image that is made for it.
 """
 
 import base64
@@ -21,6 +22,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 REGION = "eu-west-2"
+JSON = "application/x-amz-json-1.1"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Aws:
     faults: list[Fault] = field(default_factory=list)
     answers: dict[str, Callable[[Call], tuple[str, bytes]]] = field(default_factory=dict)
     """By operation, what is answered instead of moto's answer: content type and body."""
+    clients: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -74,14 +77,16 @@ class Aws:
         return [call.operation for call in self.calls]
 
     def client(self, service: str, region: str = REGION) -> Any:
-        """Return a client that goes past the record and the faults no more than ours do."""
-        return boto3.client(
-            service,  # type: ignore[call-overload]
-            region_name=region,
-            endpoint_url=self.url,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        )
+        """Return a client of a test's own; its calls are recorded and fail as ours do."""
+        if (service, region) not in self.clients:
+            self.clients[service, region] = boto3.client(
+                service,  # type: ignore[call-overload]
+                region_name=region,
+                endpoint_url=self.url,
+                aws_access_key_id="testing",
+                aws_secret_access_key="testing",
+            )
+        return self.clients[service, region]
 
     @contextmanager
     def failing(self, fault: Fault) -> Iterator[None]:
@@ -98,6 +103,29 @@ class Aws:
         encoded = base64.b64encode(text.encode()).decode()
         body = f"<GetConsoleOutputResponse><output>{encoded}</output></GetConsoleOutputResponse>"
         self.answers["GetConsoleOutput"] = lambda _: ("text/xml", body.encode())
+
+    def systems(self) -> None:
+        """Have the parameters of every system name an image that moto knows."""
+        image = self.client("ec2").register_image(Name="system", RootDeviceName="/dev/sda1")
+        body = json.dumps({"Parameter": {"Name": "x", "Type": "String", "Value": image["ImageId"]}})
+        self.answers["GetParameter"] = lambda _: (JSON, body.encode())
+
+    def prices(self, *dollars: float) -> None:
+        """Have a price list: what the questions cost, in the order in which they are asked."""
+        left = iter(dollars)
+
+        def answer(_: Call) -> tuple[str, bytes]:
+            per_unit = {"pricePerUnit": {"USD": str(next(left))}}
+            product = {"terms": {"OnDemand": {"a": {"priceDimensions": {"b": per_unit}}}}}
+            return JSON, json.dumps({"PriceList": [json.dumps(product)]}).encode()
+
+        self.answers["GetProducts"] = answer
+
+
+@cache
+def loader() -> Loader:
+    """Read botocore's descriptions of AWS once, not for every session: half a second each."""
+    return Loader()
 
 
 @contextmanager
@@ -134,6 +162,7 @@ class Recorder:
     def __init__(self, aws: Aws, app: Any) -> None:
         self.aws, self.app = aws, app
         self.lock = threading.Lock()
+        self.tokens: dict[str, bytes] = {}
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         size = int(environ.get("CONTENT_LENGTH") or 0)
@@ -147,13 +176,22 @@ class Recorder:
             fault = next((each for each in self.aws.faults if each.hits(number, call)), None)
         if fault:
             if fault.done:
-                b"".join(self.app(environ, lambda *_, **__: None))
+                self.answer(call, environ, lambda *_, **__: None)
             return failure(environ, start, fault)
         if call.operation in self.aws.answers:
             kind, data = self.aws.answers[call.operation](call)
             return reply(start, 200, kind, data)
-        answer: Iterable[bytes] = self.app(environ, start)
-        return answer
+        return self.answer(call, environ, start)
+
+    def answer(self, call: Call, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        """Let moto answer; a client token gets the same answer again, as from AWS."""
+        token = call.fields.get("ClientToken")
+        if token in self.tokens:
+            return reply(start, 200, "text/xml", self.tokens[token])
+        answer = b"".join(self.app(environ, start))
+        if token:
+            self.tokens[token] = answer
+        return [answer]
 
 
 def reply(start: Any, status: int, kind: str, data: bytes) -> list[bytes]:

@@ -1,5 +1,6 @@
 """What the fast tests share: a project to work on, the fake of `LocalHost`, a server to talk to."""
 
+import io
 import json
 import os
 import shlex
@@ -18,13 +19,14 @@ import paramiko
 import pytest
 
 from ops import environment
+from ops.aws import Account, log_in
 from ops.containers import Container
 from ops.hosts import LocalHost, Result
 from ops.release import Release
 from ops.settings import Settings
 from ops.ssh import SshHost, connect
 from ops.values import Secret
-from tests.aws import Aws, running
+from tests.aws import Aws, loader, running
 from tests.ssh_server import SshServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -322,10 +324,32 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     """An empty AWS that this process has for the real one."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("botocore.session.create_loader", lambda _: loader())
+    if "MOTO_EC2_LOAD_DEFAULT_AMIS" not in os.environ:  # half a second for each region asked
+        monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     with running() as made:
         for name, value in made.environ.items():
             monkeypatch.setenv(name, value)
         yield made
+
+
+@pytest.fixture
+def account(aws: Aws) -> Account:
+    """An empty account of AWS."""
+    del aws
+    return log_in()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the operator's whose `.env` the tasks read; nobody is at the terminal."""
+    del home
+    top = tmp_path / "folder"
+    top.mkdir()
+    load = Settings.load.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(Settings, "load", classmethod(lambda cls: load(cls, top, {})))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    return top
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ task. Who adds a call to AWS adds its row, and a scenario here that makes it.
 """
 
 import ast
+import io
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,14 +19,16 @@ import pytest
 from botocore import xform_name
 from botocore.loaders import Loader
 
-from ops import builds, caller, deploys, policies, smoke, stack, supply, trust
+from ops import builds, caller, deploys, ec2_hosts, policies, provision, smoke, stack, supply, trust
+from ops.ec2_part import tagged
 from ops.errors import OpsError
 from ops.front_door import FrontDoor
 from ops.permissions import CALLS, allowed_by
 from ops.settings import Settings
 from ops.site import Facts
-from tests.aws import Aws, Fault, running
+from tests.aws import Aws, Fault, loader, running
 from tests.conftest import ROOT, StandInServer, a_release, with_test_secrets
+from tests.ec2 import PRICES, asked, held, ready
 from tests.ssh_server import SshServer
 from tests.synthetic_images import EngineDouble
 from tests.test_ecr import MANIFEST
@@ -141,6 +144,48 @@ def smoke_test(stage: Stage) -> None:
         server.close()
 
 
+def a_host(stage: Stage, **given: Any) -> None:
+    stage.aws.prices(*PRICES)
+    provision.provision(asked(**given), yes=True)
+
+
+def provisioned(stage: Stage) -> None:
+    """Make a host, change all that can be put right, and put it right."""
+    stage.patch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+    with_folder(stage)
+    a_host(stage)
+    calls = list(stage.aws.calls)
+    ec2 = stage.aws.client("ec2")
+    [identity] = held(stage.aws)["machines"]
+    ec2.modify_instance_metadata_options(InstanceId=identity, HttpPutResponseHopLimit=1)
+    ec2.stop_instances(InstanceIds=[identity])
+    ec2.allocate_address(Domain="vpc", TagSpecifications=tagged("elastic-ip", "mlflow"))
+    (stage.root / ".env").unlink()  # the bucket, which the role must not reach any more
+    stage.aws.calls[:] = calls
+    a_host(stage, ssm=True, ssh_from="")
+
+
+def with_folder(stage: Stage) -> None:
+    """Have a folder whose settings the tasks read, and can write."""
+    ready(stage.aws)
+    load = Settings.load.__func__  # type: ignore[attr-defined]
+    stage.patch.setattr(Settings, "load", classmethod(lambda cls: load(cls, stage.root, {})))
+    (stage.root / ".env").write_text("ARTIFACTS_DESTINATION='s3://team-artifacts'\n", "utf-8")
+
+
+def list_hosts(stage: Stage) -> None:
+    stage.settings()
+    ec2_hosts.show("", as_json=True)
+
+
+def terminated(stage: Stage) -> None:
+    stage.patch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+    with_folder(stage)
+    a_host(stage, ssm=True, ssh_from="")
+    stage.aws.calls.clear()
+    ec2_hosts.terminate("mlflow", "", confirm="mlflow", with_data=True)
+
+
 SCENARIOS: list[tuple[str, Callable[[Stage], None]]] = [
     ("whoami", whoami),
     ("policy", policy),
@@ -150,6 +195,9 @@ SCENARIOS: list[tuple[str, Callable[[Stage], None]]] = [
     ("rollback", rollback),
     ("trust", trust_a_host),
     ("smoke", smoke_test),
+    ("provision", provisioned),
+    ("hosts", list_hosts),
+    ("terminate", terminated),
 ]
 
 
@@ -169,6 +217,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     for task, play in SCENARIOS:
         root = tmp_path_factory.mktemp(task)
         with running() as aws, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("botocore.session.create_loader", lambda _: loader())
+            patch.setattr("sys.stdin", io.StringIO())
             for name, value in {**aws.environ, "HOME": str(root)}.items():
                 patch.setenv(name, value)
             for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "SSH_AUTH_SOCK"):
