@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ops import console, host_keys
+from ops import console, host_keys, values
 from ops.aws import Account, in_our_words, log_in
 from ops.ec2_host import Ec2Host
 from ops.ec2_instance import THERE
@@ -94,7 +94,7 @@ def terminate(name: str, region: str, *, confirm: str, with_data: bool) -> None:
     host.remove(lambda line: console.say(f"  {line}"), data=with_data)
     for address in addresses:
         host_keys.pin(settings, address, [])  # EC2 gives addresses to others
-    kept = [each for each in settings.deploy_hosts if each.rpartition("@")[2] not in addresses]
+    kept = [each for each in settings.deploy_hosts if values.ssh_host(each).name not in addresses]
     if kept != settings.deploy_hosts:
         settings.keep({"DEPLOY_HOST": ",".join(kept)})
         console.say("taken out of .env: DEPLOY_HOST")

@@ -188,7 +188,8 @@ def _introduce(settings: Settings, host: Ec2Host, asked: Asked, key: Path) -> No
     """Make the host known to this folder: its keys, its address; say what comes next."""
     instance = host.instance
     name = instance.identity if asked.ssm else instance.address
-    address = f"{ec2_images.SYSTEMS[asked.system].user}@{name}"
+    port = ":22" if settings.deploy_port not in (None, 22) else ""  # which is for other hosts
+    address = f"{ec2_images.SYSTEMS[asked.system].user}@{name}{port}"
     known = host_keys.known(name, [settings.known_hosts])
     if not known and not _pin(settings, host, name):
         console.say(f"its console shows no host keys yet; later: invoke trust --host {address}")
