@@ -5,8 +5,9 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from ops.aws import tolerating
-from ops.ec2_part import TAG, Part, Wanted, label, tagged
+from ops.ec2_part import Part, Wanted, label, tagged
 from ops.errors import refusal
+from ops.permissions import TAG
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import IpPermissionTypeDef

@@ -1,8 +1,9 @@
 """The machine of a host."""
 
 from ops.aws import patiently, tolerating
-from ops.ec2_part import TAG, Part, Wanted, filters, tagged
+from ops.ec2_part import Part, Wanted, filters, tagged
 from ops.ec2_volume import DataVolume
+from ops.permissions import TAG
 
 __all__ = ["DEVICE", "HOP_LIMIT", "Instance"]
 

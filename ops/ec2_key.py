@@ -1,8 +1,9 @@
 """The key pair of a host: the public half of a key that never leaves this machine."""
 
 from ops.aws import tolerating
-from ops.ec2_part import TAG, Part, Wanted, label, tagged
+from ops.ec2_part import Part, Wanted, label, tagged
 from ops.errors import refusal
+from ops.permissions import TAG
 
 __all__ = ["KeyPair"]
 

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.aws import Account
+from ops.permissions import TAG
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import ResourceTypeType
     from mypy_boto3_ec2.type_defs import FilterTypeDef, TagSpecificationTypeDef
 
-__all__ = ["TAG", "Part", "Wanted", "filters", "tagged"]
-
-TAG = "mlflow-compose"
-"""The tag that says which host a thing belongs to."""
+__all__ = ["Part", "Wanted", "filters", "tagged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,7 @@ class Part(ABC):
 
 def label(name: str) -> str:
     """Return what a host's role, key pair and security group are called."""
-    return f"mlflow-compose-{name}"
+    return f"{TAG}-{name}"
 
 
 def filters(name: str, **more: Sequence[str]) -> "list[FilterTypeDef]":

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from ops.aws import tolerating
-from ops.ec2_part import TAG, Part, Wanted, label
+from ops.ec2_part import Part, Wanted, label
 from ops.errors import refusal
+from ops.permissions import TAG
 
 __all__ = ["Role"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 __all__ = ["CALLS", "CI", "INSTANCE", "OPERATOR", "TAG", "Call", "Scope", "actions", "allowed_by"]
 
 TAG = "mlflow-compose"
-"""The tag on all that is made in an account; its value is the stack's name."""
+"""The tag on all that is made in an account; its value is the name of the host, or of the stack."""
 
 OPERATOR, CI, INSTANCE = "operator", "ci", "instance"
 
@@ -58,6 +58,7 @@ STARTED_WITH = Scope(
     ),
 )
 NETWORK = Scope("Network", (f"{EC2}:vpc/*",))
+INTERFACES = Scope("Interfaces", (f"{EC2}:network-interface/*",))  # EC2 makes them, without our tag
 TAGS = Scope("Tags", (f"{EC2}:*/*",), condition={"StringLike": {"ec2:CreateAction": "*"}})
 OUR_THINGS = Scope(
     "OurThings",
@@ -211,7 +212,10 @@ CALLS: dict[str, Call] = {
     "AllocateAddress": Call(
         ("provision",), {NEW_THINGS: ("ec2:AllocateAddress",), TAGS: ("ec2:CreateTags",)}
     ),
-    "AssociateAddress": Call(("provision",), {OUR_THINGS: ("ec2:AssociateAddress",)}),
+    "AssociateAddress": Call(
+        ("provision",),
+        {OUR_THINGS: ("ec2:AssociateAddress",), INTERFACES: ("ec2:AssociateAddress",)},
+    ),
     "ReleaseAddress": Call(("provision", "terminate"), {OUR_THINGS: ("ec2:ReleaseAddress",)}),
     "GetAuthorizationToken": Call(
         ("push", "deploy", "rollback"), {REGISTRY: ("ecr:GetAuthorizationToken",)}

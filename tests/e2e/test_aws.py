@@ -1,7 +1,7 @@
 """The page that leads from an AWS account to a running server, command by command.
 
-moto's server over HTTP stands for AWS. A host that it makes is only described, so ~/.ssh/config leads
-its address to a host of the lab, and the server keeps artifacts in the lab's S3 server.
+moto's server over HTTP stands for AWS. A host that it makes is only described, so ~/.ssh/config
+leads its address to a host of the lab, and the server keeps artifacts in the lab's S3 server.
 """
 
 from collections.abc import Callable
