@@ -14,6 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*|\[[0-9a-f:.]+\]")
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 BUCKET_NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+BUCKET_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
+BUCKET_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 S3_PREFIX = re.compile(r"[A-Za-z0-9!_.*()/-]*")
 # A Compose project name: https://docs.docker.com/compose/how-tos/project-name/
 PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
@@ -204,13 +206,27 @@ def key_file(value: str) -> str:
     return path
 
 
+def bucket_name(value: str) -> str:
+    """Take the name of a bucket."""
+    if not BUCKET_NAME.fullmatch(value):
+        raise ValueError("is not 3 to 63 of a-z, 0-9, - and single dots, a-z or 0-9 at both ends")
+    if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", value):
+        raise ValueError("has the form of an IP address, which no bucket may have")
+    if value.startswith(BUCKET_PREFIXES) or value.endswith(BUCKET_SUFFIXES):
+        reserved = ", ".join([*BUCKET_PREFIXES, *BUCKET_SUFFIXES])
+        raise ValueError(f"begins or ends with what S3 keeps for other things: {reserved}")
+    return value
+
+
 def s3_uri(value: str) -> str:
     """Take an S3 location: `s3://bucket` or `s3://bucket/prefix`."""
     if not value.startswith("s3://"):
         raise ValueError("is not an S3 location: write s3://bucket or s3://bucket/prefix")
     bucket, _, prefix = value.removeprefix("s3://").partition("/")
-    if not BUCKET_NAME.fullmatch(bucket):
-        raise ValueError(f"names no valid bucket: {bucket!r} breaks the S3 naming rules")
+    try:
+        bucket_name(bucket)
+    except ValueError as problem:
+        raise ValueError(f"names no valid bucket: {bucket!r} {problem}") from None
     if not S3_PREFIX.fullmatch(prefix):
         raise ValueError("has a prefix with characters that are unsafe in S3 keys")
     if {"", ".", ".."} & set(prefix.removesuffix("/").split("/")) and prefix:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ops import values
 from ops.values import Secret, SshAddress
@@ -90,6 +92,8 @@ def test_a_good_value_is_taken(parse: Callable[[str], object], text: str, value:
         (values.s3_uri, "s3://ab"),
         (values.s3_uri, "s3://bucket/my models"),
         (values.s3_uri, "s3://bucket/a//"),
+        (values.s3_uri, "s3://xn--bucket/a"),
+        (values.s3_uri, "s3://192.168.5.4/a"),
         (values.flag, "True"),
         (values.workers, "65"),
         (values.memory, "1.5g"),
@@ -165,6 +169,66 @@ def test_secrets_are_compared_by_value_and_revealed_only_on_demand() -> None:
     assert Secret(WORD) != Secret(WORD + "4")
     assert Secret(WORD) != WORD
     assert Secret(WORD).reveal() == WORD
+
+
+# --- Buckets ---
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "abc",
+        "a" * 63,
+        "0-9",
+        "my.bucket",
+        "a.-b",
+        "1.2.3.4.5",
+        "1234.1.1.1",
+        "mrap",
+        "my-mrap",
+        "xn-a",
+    ],
+)
+def test_the_name_of_a_bucket_is_taken(name: str) -> None:
+    assert name == values.bucket_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        *((name, "is not 3 to 63") for name in ("", "ab", "a" * 64, "Team", "my_bucket", "bücket")),
+        *(
+            (name, "is not 3 to 63")
+            for name in ("-abc", "abc-", ".abc", "abc.", "a..b", "a b", "abc\n")
+        ),
+        *((name, "an IP address") for name in ("192.168.5.4", "999.1.1.1")),
+        *((name, "keeps for other") for name in ("xn--abc", "sthree-abc", "sthree-configurator")),
+        *((name, "keeps for other") for name in ("amzn-s3-demo-a", "abc-s3alias", "abc--ol-s3")),
+        *((name, "keeps for other") for name in ("abc.mrap", "abc--x-s3", "abc--table-s3")),
+    ],
+)
+def test_a_name_that_s3_forbids_is_refused(name: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        values.bucket_name(name)
+
+
+@given(st.text("ab-._A ", max_size=70))
+@example("a" * 63)
+@example("a" * 64)
+@example("a-.-a")
+def test_a_name_is_taken_exactly_if_it_keeps_each_rule(name: str) -> None:
+    good = (
+        3 <= len(name) <= 63
+        and set(name) <= set("ab-.")
+        and {name[0], name[-1]} <= set("ab")
+        and ".." not in name
+    )
+    try:
+        taken = values.bucket_name(name) == name
+    except ValueError:
+        taken = False
+
+    assert good == taken
 
 
 # --- Hosts to log in to ---
