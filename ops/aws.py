@@ -53,6 +53,11 @@ REMEDIES = {
     "InvalidInstanceType": "take a type of this region: aws ec2 describe-instance-type-offerings",
     "BucketAlreadyExists": "choose another name: bucket names are shared by all accounts",
     "NoSuchBucket": "make it: invoke create-bucket",
+    "InvalidBucketAclWithObjectOwnership": (
+        "take what its ACL grants to others out of it: aws s3api put-bucket-acl --acl private"
+    ),
+    "InvalidAccessKeyId": "check the access key and its secret",
+    "SignatureDoesNotMatch": "check the access key and its secret",
     "OperationAborted": "wait a minute: S3 is still busy with an earlier change of this bucket",
 }
 
@@ -157,19 +162,22 @@ def _config(attempts: int) -> Any:  # noqa: ANN401 - botocore has no types of it
 
 
 @contextmanager
-def in_our_words(code: int) -> Iterator[None]:
-    """Turn what AWS or the way to it says into an error with a way out and this exit code."""
+def in_our_words(code: int, whom: str = "AWS") -> Iterator[None]:
+    """Turn what AWS or the way to it says into an error with a way out and this exit code.
+
+    `whom` is the name of who was asked, where that is an S3-compatible server.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
     try:
         yield
     except ClientError as error:
-        raise _refused_by_aws(error, code) from error
+        raise _refused_by_aws(error, code, whom) from error
     except BotoCoreError as error:
-        raise _not_asked(error, code) from error
+        raise _not_asked(error, code, whom) from error
     except ResponseParserError as error:
-        cause = f"what answered is not AWS: {str(error)[:SHOWN_CHARACTERS]}"
+        cause = f"what answered is not {whom}: {str(error)[:SHOWN_CHARACTERS]}"
         raise OpsError(cause, "look for a proxy on the way that answers by itself", code) from error
 
 
@@ -204,11 +212,13 @@ def patiently(call: Callable[[], object], not_yet: str) -> None:
             return
 
 
-def _refused_by_aws(error: Any, code: int) -> OpsError:  # noqa: ANN401 - a ClientError
+def _refused_by_aws(error: Any, code: int, whom: str) -> OpsError:  # noqa: ANN401 - a ClientError
     said = error.response["Error"]
     kind, text = said.get("Code", ""), said.get("Message", "") or str(error)
     call = f"{error.operation_name}: {text}"
     if kind in DENIED:
+        if whom != "AWS":
+            return OpsError(f"{whom} denies {call}", "let the keys of .env do it there", code)
         remedy = f"let whom `invoke whoami` shows do {allowed_by(error.operation_name)}"
         return OpsError(f"AWS denies {call}", remedy, code)
     if kind.startswith("ExpiredToken"):
@@ -220,11 +230,12 @@ def _refused_by_aws(error: Any, code: int) -> OpsError:  # noqa: ANN401 - a Clie
         remedy = "set this machine's clock: timedatectl set-ntp true"
         return OpsError(f"the clock of this machine is not AWS's: {text}", remedy, code)
     if kind in THROTTLED:
-        return OpsError(f"AWS is too busy for {call}", "try again in a minute", code)
-    return OpsError(f"AWS says no to {call}", REMEDIES.get(kind, "read what AWS says above"), code)
+        return OpsError(f"{whom} is too busy for {call}", "try again in a minute", code)
+    remedy = REMEDIES.get(kind, f"read what {whom} says above")
+    return OpsError(f"{whom} says no to {call}", remedy, code)
 
 
-def _not_asked(error: Any, code: int) -> OpsError:  # noqa: ANN401 - a BotoCoreError
+def _not_asked(error: Any, code: int, whom: str) -> OpsError:  # noqa: ANN401 - a BotoCoreError
     kind = type(error).__name__
     if kind in EXPIRED or (kind == "CredentialRetrievalError" and "sso" in str(error).lower()):
         return OpsError(f"the AWS login has expired: {error}", "log in again: aws sso login", code)
@@ -233,10 +244,11 @@ def _not_asked(error: Any, code: int) -> OpsError:  # noqa: ANN401 - a BotoCoreE
     if kind == "InvalidRegionError":
         return OpsError(f"that is no AWS region: {error}", "write it as eu-central-1", code)
     if kind == "EndpointConnectionError":
-        return OpsError(f"AWS was not reached: {error}", _reach(str(error)), code)
+        return OpsError(f"{whom} was not reached: {error}", _reach(str(error)), code)
     if kind == "WaiterError":
-        return OpsError(f"AWS did not get there in time: {error}", "try the same again", code)
-    return OpsError(f"AWS was not to be asked: {error}", "check the way to it, and try again", code)
+        return OpsError(f"{whom} did not get there in time: {error}", "try the same again", code)
+    cause = f"{whom} was not to be asked: {error}"
+    return OpsError(cause, "check the way to it, and try again", code)
 
 
 def _reach(text: str) -> str:

@@ -186,3 +186,29 @@ def test_an_s3_server_of_one_s_own_gets_the_keys_of_the_settings() -> None:
 
     assert "https://s3.example.com" == client.meta.endpoint_url
     assert "us-east-1" == client.meta.region_name
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "cause", "remedy"),
+    [
+        ("AccessDenied", 403, "the server at x denies ListBuckets", "let the keys of .env do "),
+        ("SignatureDoesNotMatch", 403, "the server at x says no to", "check the access key"),
+        ("Nonsense", 400, "the server at x says no to", "read what the server at x says above"),
+        ("SlowDown", 400, "the server at x is too busy", "try again"),
+    ],
+)
+def test_an_s3_server_of_one_s_own_is_not_called_aws(
+    aws: Aws, code: str, status: int, cause: str, remedy: str
+) -> None:
+    account = log_in()
+    fault = Fault(every, code=code, status=status)
+    with (
+        aws.failing(fault),
+        pytest.raises(OpsError) as caught,
+        in_our_words(FAILED, "the server at x"),
+    ):
+        account.s3.list_buckets()
+
+    assert cause in caught.value.cause
+    assert remedy in caught.value.remedy
+    assert "AWS" not in f"{caught.value.cause} {caught.value.remedy}"
