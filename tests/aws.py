@@ -1,7 +1,9 @@
 """AWS for the tests: moto's server over HTTP, which records calls and can be made to fail.
 
 What moto has not is put in here: the console of a machine, a price list, client tokens, and the
-public parameters of all systems, which name an image that is made for it.
+public parameters of all systems, which name an image that is made for it. Nor does it look at the
+owner that a call on a bucket expects, and lets accounts into one another's buckets: that is refused
+here, as S3 does.
 """
 
 import base64
@@ -19,6 +21,7 @@ import boto3
 from botocore.loaders import Loader
 from moto.core.base_backend import BackendDict
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import FakeBucket, s3_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 REGION = "eu-west-2"
@@ -27,7 +30,10 @@ JSON = "application/x-amz-json-1.1"
 
 @dataclass(frozen=True)
 class Call:
-    """A request to AWS: the API operation, and its form; for S3 its query, and `path`."""
+    """A request to AWS: the API operation, and its form.
+
+    For S3 its query, `path`, and `ExpectedBucketOwner`.
+    """
 
     operation: str
     fields: dict[str, str] = field(default_factory=dict)
@@ -45,6 +51,7 @@ class Fault:
     status: int = 400
     message: str = "injected"
     done: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -97,6 +104,10 @@ class Aws:
             yield
         finally:
             self.faults.remove(fault)
+
+    def foreign_bucket(self, name: str) -> FakeBucket:
+        """Make a bucket of another account."""
+        return s3_backends["210987654321"]["aws"].create_bucket(name, REGION)
 
     def console(self, text: str) -> None:
         """Have every machine's console show this."""
@@ -174,6 +185,8 @@ class Recorder:
             number = len(self.aws.calls)
             self.aws.calls.append(call)
             fault = next((each for each in self.aws.faults if each.hits(number, call)), None)
+        if fault is None and foreign(environ, call):
+            fault = Fault(lambda *_: True, "AccessDenied", 403, "Access Denied")
         if fault:
             if fault.done:
                 self.answer(call, environ, lambda *_, **__: None)
@@ -194,8 +207,17 @@ class Recorder:
         return [answer]
 
 
-def reply(start: Any, status: int, kind: str, data: bytes) -> list[bytes]:
-    start(f"{status} x", [("Content-Type", kind), ("Content-Length", str(len(data)))])
+def foreign(environ: dict[str, Any], call: Call) -> bool:
+    """Return whether a call expects another owner of a bucket than it has."""
+    expected = call.fields.get("ExpectedBucketOwner")
+    known = s3_backends.bucket_accounts.get(environ["PATH_INFO"].split("/")[1])
+    return bool(expected and known and expected != known[1])
+
+
+def reply(
+    start: Any, status: int, kind: str, data: bytes, more: Iterable[tuple[str, str]] = ()
+) -> list[bytes]:
+    start(f"{status} x", [("Content-Type", kind), ("Content-Length", str(len(data))), *more])
     return [data]
 
 
@@ -206,7 +228,8 @@ def failure(environ: dict[str, Any], start: Any, fault: Fault) -> list[bytes]:
         data = json.dumps({"__type": fault.code, "message": fault.message}).encode()
         return reply(start, fault.status, "application/x-amz-json-1.1", data)
     if service(environ) == "s3":
-        return reply(start, fault.status, "application/xml", f"<Error>{inner}</Error>".encode())
+        text = f"<Error>{inner}</Error>"
+        return reply(start, fault.status, "application/xml", text.encode(), fault.headers)
     if service(environ) == "ec2":
         text = f"<Response><Errors><Error>{inner}</Error></Errors></Response>"
         return reply(start, fault.status, "text/xml", text.encode())
@@ -227,7 +250,9 @@ def recognise(environ: dict[str, Any], body: bytes) -> Call:
         return Call(target.rpartition(".")[2])
     if service(environ) == "s3":
         query = parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)
-        return Call(s3_operation(environ), {**dict(query), "path": environ["PATH_INFO"]})
+        owner = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER", "")
+        more = {"path": environ["PATH_INFO"], "ExpectedBucketOwner": owner}
+        return Call(s3_operation(environ), {**dict(query), **more})
     form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     return Call(form.get("Action", "?"), form)
 
