@@ -5,6 +5,8 @@
   (HTTP as a client speaks it).
 - AWS: `permissions` (what our calls need), `aws` (who we are there, and its errors in our words),
   `caller` (the former shown), `ecr` (a registry of images).
+- Buckets: `bucket_wishes` (what a person wants), `bucket_rules` (policy, lifecycle and the like as
+  documents).
 - Hosts over SSH: `host_keys` (which hosts are the right ones), `routes` (the way to one),
   `identities` (who we are), `logins` (in at its door), `channels`, `tunnels` and `terminals` (what
   runs through a connection), `ssh` (such a host), `paper` (the same for a dry run), `trust` (how a
