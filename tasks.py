@@ -6,7 +6,7 @@ from invoke.tasks import task
 ENGINE_HELP = "auto (Docker Compose where it answers, else embedded), embedded or compose"
 HOST_HELP = "[user@]name[:port], as often as there are hosts; else DEPLOY_HOST"
 THERE_HELP = "on this host, over SSH, instead of this machine: [user@]name[:port]"
-REGION_HELP = "an AWS region; else that of your AWS configuration"
+YES_HELP = "agree to the changes beforehand, where nobody is there to ask"
 JSON_HELP = "print one JSON document, for scripts"
 REGION_HELP = "an AWS region such as eu-central-1; else the one of your AWS configuration"
 Hosts = list[str] | None
@@ -195,7 +195,7 @@ def prepare(c: Context, host: Hosts = None, data_device: str = "") -> None:
         "web-from": "networks that ports 80 and 443 are open to; else closed",
         "ssm": "open no port at all: SSH goes through Session Manager",
         "elastic-ip": "an address that stays when the machine is stopped",
-        "yes": "do not ask",
+        "yes": YES_HELP,
     }
 )
 def provision(
@@ -297,3 +297,36 @@ def policy(
     from ops import policies
 
     policies.show(for_, bucket or [], name, kms_key, region)
+
+
+@task(
+    help={
+        "name": "its name; else, for artifacts, that of ARTIFACTS_DESTINATION",
+        "kind": "artifacts, or backups: those cannot be deleted for a while",
+        "region": REGION_HELP,
+        "kms-key": "encrypt with this key of AWS KMS: its ARN",
+        "lock": "of backups: governance, or compliance, which nobody can lift",
+        "retention-days": "of backups: how long they cannot be deleted; 30 if you do not say",
+        "check": "only say what is not as it should be: exit code 1 if there is anything",
+        "yes": YES_HELP,
+        "json": JSON_HELP,
+    }
+)
+def create_bucket(
+    c: Context,
+    name: str = "",
+    kind: str = "artifacts",
+    region: str = "",
+    kms_key: str = "",
+    lock: str = "",
+    retention_days: str = "",
+    check: bool = False,
+    yes: bool = False,
+    json: bool = False,
+) -> None:
+    """Make a safe bucket for artifacts or backups, or bring one of yours there; says first how."""
+    for_real(c)
+    from ops import create_bucket as bucket
+
+    given = bucket.Given(name, kind, region, kms_key, lock, retention_days)
+    bucket.create(given, check=check, yes=yes, as_json=json)

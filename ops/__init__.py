@@ -6,7 +6,9 @@
 - AWS: `permissions` (what our calls need), `aws` (who we are there, and its errors in our words),
   `caller` (the former shown), `ecr` (a registry of images).
 - Buckets: `bucket_wishes` (what a person wants), `bucket_rules` (policy, lifecycle and the like as
-  documents).
+  documents), `buckets` (one as we reach it), `bucket_aspects` (how one is and should be),
+  `bucket_access` and `bucket_keeping` (who gets in, what is kept how long); `create_bucket` is what
+  the task calls.
 - Hosts over SSH: `host_keys` (which hosts are the right ones), `routes` (the way to one),
   `identities` (who we are), `logins` (in at its door), `channels`, `tunnels` and `terminals` (what
   runs through a connection), `ssh` (such a host), `paper` (the same for a dry run), `trust` (how a

@@ -90,6 +90,7 @@ REPOSITORY = Scope("Repository", ("{repository}",), (OPERATOR, CI))
 NEW_REPOSITORY = Scope("NewRepository", ("{repository}",), condition=TAGGED_AT_BIRTH)
 OUR_REPOSITORY = Scope("OurRepository", ("{repository}",), condition=OURS)
 
+BUCKETS = Scope("Buckets", ("arn:{partition}:s3:::{bucket}",))
 ARTIFACTS = Scope("Artifacts", ("arn:{partition}:s3:::{artifacts}/*",), (INSTANCE,))
 # Two, for without a prefix there is nothing to compare. With one, an object that is not there is
 # answered 403 and not 404: who asks for an object names no prefix, so it is no listing of ours.
@@ -122,7 +123,7 @@ CALLS: dict[str, Call] = {
     "GetCallerIdentity": Call(
         (
             *("whoami", "policy", "trust", "push", "deploy", "rollback"),
-            *("provision", "hosts", "terminate"),
+            *("provision", "hosts", "terminate", "create-bucket"),
         )
     ),
     "DescribeInstances": Call(
@@ -281,6 +282,37 @@ CALLS: dict[str, Call] = {
         ("server", "smoke"), {ARTIFACTS: ("s3:DeleteObject",), SMOKE: ("s3:DeleteObject",)}
     ),
     "DeleteObjects": Call(("server",), {ARTIFACTS: ("s3:DeleteObject",)}),
+    # With the ownership of objects and Object Lock given in the call:
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
+    "CreateBucket": Call(
+        ("create-bucket",),
+        {
+            BUCKETS: (
+                "s3:CreateBucket",
+                "s3:PutBucketOwnershipControls",
+                "s3:PutBucketObjectLockConfiguration",
+                "s3:PutBucketVersioning",
+            )
+        },
+    ),
+    "HeadBucket": Call(("create-bucket",), {BUCKETS: ("s3:ListBucket",)}),
+    "GetPublicAccessBlock": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketPublicAccessBlock",)}),
+    "PutPublicAccessBlock": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketPublicAccessBlock",)}),
+    "GetBucketOwnershipControls": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketOwnershipControls",)}),
+    "PutBucketOwnershipControls": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketOwnershipControls",)}),
+    "GetBucketVersioning": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketVersioning",)}),
+    "PutBucketVersioning": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketVersioning",)}),
+    "GetBucketEncryption": Call(("create-bucket",), {BUCKETS: ("s3:GetEncryptionConfiguration",)}),
+    "PutBucketEncryption": Call(("create-bucket",), {BUCKETS: ("s3:PutEncryptionConfiguration",)}),
+    "GetObjectLockConfiguration": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketObjectLockConfiguration",)}),
+    "PutObjectLockConfiguration": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketObjectLockConfiguration",)}),
+    "GetBucketLifecycleConfiguration": Call(("create-bucket",), {BUCKETS: ("s3:GetLifecycleConfiguration",)}),
+    "PutBucketLifecycleConfiguration": Call(("create-bucket",), {BUCKETS: ("s3:PutLifecycleConfiguration",)}),
+    "GetBucketTagging": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketTagging",)}),
+    "PutBucketTagging": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketTagging",)}),
+    "GetBucketPolicy": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketPolicy",)}),
+    "PutBucketPolicy": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketPolicy",)}),
+    "ListObjectVersions": Call(("create-bucket",)),  # asked of S3-compatible servers only
 }
 """By API operation, and what Docker asks of ECR by itself; what needs no permission has none.
 

@@ -337,6 +337,37 @@ ARTIFACTS = [
     ),
 ]
 
+
+def bucket(cause: str, remedy: str, *words: str, env: str = "") -> Row:
+    """Return the row of a bucket that is refused before AWS is asked."""
+    return Row(" ".join(["bucket", *words]), cause, remedy, env, ("create-bucket", *words))
+
+
+BUCKETS = [
+    bucket("no bucket for artifacts is named", "or set ARTIFACTS_DESTINATION=s3://"),
+    bucket("no bucket for backups is named", "give --name", "--kind", "backups"),
+    bucket("--name 'My_Bucket' is not 3 to 63", "correct --name", "--name", "My_Bucket"),
+    bucket("the form of an IP address", "correct --name", "--name", "192.168.5.4"),
+    bucket("--name 'a--ol-s3' begins or ends", "correct --name", "--name", "a--ol-s3"),
+    bucket("--kind 'dumps' is not one of", "correct --kind", "--name", "abc", "--kind", "dumps"),
+    bucket("are for backups", "--kind backups", "--name", "abc", "--retention-days", "30"),
+    bucket(
+        "--retention-days 'a month' is not a number",
+        "correct --retention-days",
+        *("--name", "abc", "--kind", "backups", "--retention-days", "a month"),
+    ),
+    bucket("is not the ARN of a key", "aws kms", "--name", "abc", "--kms-key", "alias/mine"),
+    bucket(
+        "--region 'eu-west-2' is for AWS",
+        "set S3_REGION",
+        *("--region", "eu-west-2"),
+        env="ARTIFACTS_DESTINATION='s3://bucket'\nS3_ENDPOINT_URL='http://minio:9000'",
+    ),
+    refused(
+        "ARTIFACTS_DESTINATION='s3://xn--bucket'", "names no valid bucket: 'xn--bucket' begins"
+    ),
+]
+
 A_CA = f"DATABASE_CA_FILE='{__file__}'"
 DATABASE = [
     refused(
@@ -606,7 +637,16 @@ DOCKER = [
     ),
 ]
 
-ROWS = [*ENV_FILE, *ADDRESSES, *ARTIFACTS, *DATABASE, *SIZES_AND_SECRETS, *MACHINE, *DOCKER]
+ROWS = [
+    *ENV_FILE,
+    *ADDRESSES,
+    *ARTIFACTS,
+    *BUCKETS,
+    *DATABASE,
+    *SIZES_AND_SECRETS,
+    *MACHINE,
+    *DOCKER,
+]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,157 @@
+"""How long a bucket keeps what was written: versions, Object Lock, lifecycle; and its tags."""
+
+from typing import Any, NamedTuple
+
+from ops import bucket_rules as rules
+from ops.bucket_aspects import Aspect
+from ops.bucket_wishes import Wish
+from ops.buckets import Bucket, Lacking
+
+__all__ = ["lock", "old_versions", "rules_of_yours", "tags", "versioning"]
+
+OLD_DAYS = 90
+"""How long a version is kept that was overwritten or deleted."""
+
+TAG = "mlflow-compose"
+ANY = "ResponseMetadata"
+"""The part that every answer has."""
+
+
+def versioning(bucket: Bucket) -> Aspect:
+    """Return whether what was overwritten or deleted can be had back."""
+
+    def read() -> str | None:
+        answer = bucket.ask(bucket.s3.get_bucket_versioning, ANY, "")
+        status = answer.get("Status") if answer else None
+        if bucket.server and not status:  # so says a server too that knows no versions
+            bucket.ask(bucket.s3.list_object_versions, ANY, "")
+        return status
+
+    return Aspect(
+        name="versioning",
+        read=read,
+        wanted=lambda _: "Enabled",
+        show=lambda now: (now or "off").lower(),
+        apply=lambda wanted: bucket.s3.put_bucket_versioning(
+            **bucket.named, VersioningConfiguration={"Status": wanted}
+        ),
+    )
+
+
+def lock(bucket: Bucket, wish: Wish) -> Aspect:
+    """Return how long nobody may delete a version that was written."""
+    return Aspect(
+        name="object lock",
+        read=lambda: _lock(bucket),
+        wanted=lambda now: rules.locked(now, wish.lock, wish.days),
+        show=_retention,
+        grave=_for_good,
+        apply=lambda wanted: bucket.s3.put_object_lock_configuration(
+            **bucket.named, ObjectLockConfiguration=wanted
+        ),
+    )
+
+
+def _lock(bucket: Bucket) -> dict[str, Any] | None:
+    part, none = "ObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"
+    answer = bucket.ask(bucket.s3.get_object_lock_configuration, part, none)
+    return answer[part] if answer else None
+
+
+def _retention(now: dict[str, Any] | None) -> str:
+    mode = (now or {}).get("Rule", {}).get("DefaultRetention", {}).get("Mode", "")
+    return f"{mode.lower()} for {rules.retention_days(now)} days" if mode else "none"
+
+
+def _for_good(wanted: dict[str, Any]) -> str:
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
+    if wanted["Rule"]["DefaultRetention"]["Mode"] != "COMPLIANCE":
+        return ""
+    days = rules.retention_days(wanted)
+    return f"what is written from then on cannot be deleted for {days} days, by nobody at all"
+
+
+class Lifecycle(NamedTuple):
+    """The rules of a bucket, and how long old versions have to be kept at least."""
+
+    config: dict[str, Any] | None
+    days: int
+
+
+def old_versions(bucket: Bucket, wish: Wish) -> Aspect:
+    """Return when unfinished uploads and old versions go: those of backups after their lock."""
+
+    def wanted(now: Lifecycle | None) -> Lifecycle:
+        found, days = now or Lifecycle(None, _days(wish.days))
+        return Lifecycle(rules.lifecycle(found, days), days)
+
+    def apply(wanted: Lifecycle) -> None:
+        config = dict(wanted.config or {})
+        # What else belongs to it goes back to its default if it is not given again.
+        bucket.s3.put_bucket_lifecycle_configuration(
+            **bucket.named, LifecycleConfiguration={"Rules": config.pop("Rules")}, **config
+        )
+
+    return Aspect(
+        name="old versions",
+        read=lambda: Lifecycle(_lifecycle(bucket), _least(bucket, wish)),
+        wanted=wanted,
+        show=lambda now: rules.said(*(now or (None, 0))),
+        apply=apply,
+    )
+
+
+def _days(locked: int) -> int:
+    return locked + 1 if locked else OLD_DAYS
+
+
+def _least(bucket: Bucket, wish: Wish) -> int:
+    """Return how long old versions have to be kept: longer than any lock that is there."""
+    if not wish.lock:
+        return OLD_DAYS
+    try:
+        return _days(rules.retention_days(rules.locked(_lock(bucket), wish.lock, wish.days)))
+    except Lacking:
+        return _days(wish.days)
+
+
+def _lifecycle(bucket: Bucket) -> dict[str, Any] | None:
+    call, none = bucket.s3.get_bucket_lifecycle_configuration, "NoSuchLifecycleConfiguration"
+    answer = bucket.ask(call, "Rules", none)
+    return {key: answer[key] for key in answer if key != "ResponseMetadata"} if answer else None
+
+
+def rules_of_yours(bucket: Bucket, wish: Wish) -> Aspect:
+    """Return the rules that delete what is live; whose they are has to take them out."""
+
+    def read() -> list[dict[str, Any]] | None:
+        return rules.deleting(_lifecycle(bucket), wish.prefix, wish.days or None) or None
+
+    return Aspect(
+        name=f"live {wish.kind}",
+        read=read,
+        wanted=lambda _: None,
+        show=lambda now: f"deleted by {rules.named(now)}" if now else "kept",
+    )
+
+
+def tags(bucket: Bucket, wish: Wish) -> Aspect:
+    """Return the tag that says what the bucket is for; all other tags stay."""
+
+    def read() -> dict[str, str]:
+        answer = bucket.ask(bucket.s3.get_bucket_tagging, "TagSet", "NoSuchTagSet")
+        return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]} if answer else {}
+
+    def apply(wanted: dict[str, str]) -> None:
+        bucket.s3.put_bucket_tagging(
+            **bucket.named,
+            Tagging={"TagSet": [{"Key": key, "Value": wanted[key]} for key in wanted]},
+        )
+
+    return Aspect(
+        name="tags",
+        read=read,
+        wanted=lambda now: {TAG: wish.kind} | (now or {}),
+        show=lambda now: f"{TAG}={now[TAG]}" if now and TAG in now else "none of ours",
+        apply=apply,
+    )
