@@ -71,7 +71,7 @@ def _remedy(patient: Patient, code: str, step: str, key: str) -> str:
     if code in ("NoCredentialsError", "CredentialRetrievalError"):
         return _credentials_remedy(patient)
     if code == "NoSuchBucket":
-        return "make the bucket, or correct ARTIFACTS_DESTINATION in .env"
+        return "make the bucket: invoke create-bucket; or correct ARTIFACTS_DESTINATION in .env"
     if code in ("AccessDenied", "403", "Forbidden"):
         bucket, _, prefix = place.removeprefix("s3://").partition("/")
         arn = bucket if step == "ListBucket" else "/".join(filter(None, (bucket, prefix, "*")))
