@@ -218,17 +218,8 @@ def provision(
     from ops import provision as making
 
     asked = making.Asked(
-        name=name,
-        region=region,
-        instance_type=instance_type,
-        system=system,
-        subnet=subnet,
-        disk=disk,
-        data=data,
-        ssh_from=ssh_from,
-        web_from=web_from,
-        ssm=ssm,
-        elastic_ip=elastic_ip,
+        *(name, region, instance_type, system, subnet, disk, data),
+        *(ssh_from, web_from, ssm, elastic_ip),
     )
     making.provision(asked, yes=yes)
 

@@ -217,10 +217,9 @@ def _refused_by_aws(error: Any, code: int, whom: str) -> OpsError:  # noqa: ANN4
     kind, text = said.get("Code", ""), said.get("Message", "") or str(error)
     call = f"{error.operation_name}: {text}"
     if kind in DENIED:
-        if whom != "AWS":
-            return OpsError(f"{whom} denies {call}", "let the keys of .env do it there", code)
-        remedy = f"let whom `invoke whoami` shows do {allowed_by(error.operation_name)}"
-        return OpsError(f"AWS denies {call}", remedy, code)
+        needed = f"let whom `invoke whoami` shows do {allowed_by(error.operation_name)}"
+        remedy = needed if whom == "AWS" else "let the keys of .env do it there"
+        return OpsError(f"{whom} denies {call}", remedy, code)
     if kind.startswith("ExpiredToken"):
         return OpsError("the AWS credentials have expired", LOG_IN, code)
     if kind in ("InvalidClientTokenId", "AuthFailure", "UnrecognizedClientException"):

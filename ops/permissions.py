@@ -16,6 +16,7 @@ IAM = "arn:{partition}:iam::{account}"
 Condition = Mapping[str, Mapping[str, str]]
 TAGGED_AT_BIRTH: Condition = {"StringEquals": {f"aws:RequestTag/{TAG}": "{name}"}}
 ANY_TAG_AT_BIRTH: Condition = {"StringLike": {f"aws:RequestTag/{TAG}": "*"}}
+ANY_TAG: Condition = {"StringLike": {f"aws:ResourceTag/{TAG}": "*"}}
 OURS: Condition = {"StringEquals": {f"aws:ResourceTag/{TAG}": "{name}"}}
 
 
@@ -41,14 +42,8 @@ IMAGES = Scope("Images", ("arn:{partition}:ssm:{region}::parameter/aws/service/*
 
 # Hosts. What is made has our tag from its first moment, and what has not is neither changed nor
 # removed. Names begin with mlflow-compose-, where AWS has names.
-NEW_THINGS = Scope(
-    "NewThings",
-    (
-        *(f"{EC2}:elastic-ip/*", f"{EC2}:instance/*", f"{EC2}:key-pair/{TAG}-*"),
-        *(f"{EC2}:security-group/*", f"{EC2}:volume/*"),
-    ),
-    condition=ANY_TAG_AT_BIRTH,
-)
+NEW_THINGS = Scope("NewThings", (f"{EC2}:*/*",), condition=ANY_TAG_AT_BIRTH)
+OUR_THINGS = Scope("OurThings", (f"{EC2}:*/*",), condition=ANY_TAG)
 STARTED_WITH = Scope(
     "StartedWith",
     (
@@ -60,14 +55,6 @@ STARTED_WITH = Scope(
 NETWORK = Scope("Network", (f"{EC2}:vpc/*",))
 INTERFACES = Scope("Interfaces", (f"{EC2}:network-interface/*",))  # EC2 makes them, without our tag
 TAGS = Scope("Tags", (f"{EC2}:*/*",), condition={"StringLike": {"ec2:CreateAction": "*"}})
-OUR_THINGS = Scope(
-    "OurThings",
-    tuple(
-        f"{EC2}:{kind}/*"
-        for kind in ("elastic-ip", "instance", "key-pair", "security-group", "volume")
-    ),
-    condition={"StringLike": {f"aws:ResourceTag/{TAG}": "*"}},
-)
 ROLE = Scope("Role", (f"{IAM}:role/{TAG}-*",))
 PROFILE = Scope("Profile", (f"{IAM}:instance-profile/{TAG}-*",))
 ROLE_FOR_EC2 = Scope(
@@ -118,6 +105,26 @@ class Call:
     tasks: tuple[str, ...]
     needs: Mapping[Scope, tuple[str, ...]] = field(default_factory=dict)
 
+
+ON_BUCKETS = {
+    "HeadBucket": "s3:ListBucket",
+    "GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+    "PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+    "GetBucketOwnershipControls": "s3:GetBucketOwnershipControls",
+    "PutBucketOwnershipControls": "s3:PutBucketOwnershipControls",
+    "GetBucketVersioning": "s3:GetBucketVersioning",
+    "PutBucketVersioning": "s3:PutBucketVersioning",
+    "GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "PutBucketEncryption": "s3:PutEncryptionConfiguration",
+    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
+    "PutObjectLockConfiguration": "s3:PutBucketObjectLockConfiguration",
+    "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
+    "GetBucketTagging": "s3:GetBucketTagging",
+    "PutBucketTagging": "s3:PutBucketTagging",
+    "GetBucketPolicy": "s3:GetBucketPolicy",
+    "PutBucketPolicy": "s3:PutBucketPolicy",
+}
 
 CALLS: dict[str, Call] = {
     "GetCallerIdentity": Call(
@@ -295,24 +302,8 @@ CALLS: dict[str, Call] = {
             )
         },
     ),
-    "HeadBucket": Call(("create-bucket",), {BUCKETS: ("s3:ListBucket",)}),
-    "GetPublicAccessBlock": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketPublicAccessBlock",)}),
-    "PutPublicAccessBlock": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketPublicAccessBlock",)}),
-    "GetBucketOwnershipControls": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketOwnershipControls",)}),
-    "PutBucketOwnershipControls": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketOwnershipControls",)}),
-    "GetBucketVersioning": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketVersioning",)}),
-    "PutBucketVersioning": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketVersioning",)}),
-    "GetBucketEncryption": Call(("create-bucket",), {BUCKETS: ("s3:GetEncryptionConfiguration",)}),
-    "PutBucketEncryption": Call(("create-bucket",), {BUCKETS: ("s3:PutEncryptionConfiguration",)}),
-    "GetObjectLockConfiguration": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketObjectLockConfiguration",)}),
-    "PutObjectLockConfiguration": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketObjectLockConfiguration",)}),
-    "GetBucketLifecycleConfiguration": Call(("create-bucket",), {BUCKETS: ("s3:GetLifecycleConfiguration",)}),
-    "PutBucketLifecycleConfiguration": Call(("create-bucket",), {BUCKETS: ("s3:PutLifecycleConfiguration",)}),
-    "GetBucketTagging": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketTagging",)}),
-    "PutBucketTagging": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketTagging",)}),
-    "GetBucketPolicy": Call(("create-bucket",), {BUCKETS: ("s3:GetBucketPolicy",)}),
-    "PutBucketPolicy": Call(("create-bucket",), {BUCKETS: ("s3:PutBucketPolicy",)}),
-    "ListObjectVersions": Call(("create-bucket",)),  # asked of S3-compatible servers only
+    **{name: Call(("create-bucket",), {BUCKETS: (action,)}) for name, action in ON_BUCKETS.items()},
+    "ListObjectVersions": Call(()),  # create-bucket asks it of S3-compatible servers only
 }
 """By API operation, and what Docker asks of ECR by itself; what needs no permission has none.
 

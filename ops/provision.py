@@ -31,7 +31,7 @@ DISK = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
 """What udev calls a volume, by its id without the dash, whatever its device's name is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What a person asked for; "" stands for the default. Sizes in GiB."""
 

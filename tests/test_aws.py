@@ -194,7 +194,6 @@ def test_an_s3_server_of_one_s_own_gets_the_keys_of_the_settings() -> None:
         ("AccessDenied", 403, "the server at x denies ListBuckets", "let the keys of .env do "),
         ("SignatureDoesNotMatch", 403, "the server at x says no to", "check the access key"),
         ("Nonsense", 400, "the server at x says no to", "read what the server at x says above"),
-        ("SlowDown", 400, "the server at x is too busy", "try again"),
     ],
 )
 def test_an_s3_server_of_one_s_own_is_not_called_aws(

@@ -556,7 +556,7 @@ def test_a_denied_call_names_its_right(aws: Aws) -> None:
 
     assert error is not None
     assert "AWS denies PutBucketEncryption" in error.cause
-    assert "s3:PutEncryptionConfiguration; its line is in: invoke policy" in error.remedy
+    assert "s3:PutEncryptionConfiguration: statement Buckets of `invoke policy`" in error.remedy
 
 
 def test_grants_of_an_acl_have_to_go_first(aws: Aws) -> None:

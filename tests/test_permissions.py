@@ -19,14 +19,26 @@ import pytest
 from botocore import xform_name
 from botocore.loaders import Loader
 
-from ops import builds, caller, deploys, ec2_hosts, policies, provision, smoke, stack, supply, trust
+from ops import (
+    builds,
+    caller,
+    create_bucket,
+    deploys,
+    ec2_hosts,
+    policies,
+    provision,
+    smoke,
+    stack,
+    supply,
+    trust,
+)
 from ops.ec2_part import tagged
 from ops.errors import OpsError
 from ops.front_door import FrontDoor
 from ops.permissions import CALLS, allowed_by
 from ops.settings import Settings
 from ops.site import Facts
-from tests.aws import Aws, Fault, loader, running
+from tests.aws import REGION, Aws, Fault, loader, running
 from tests.conftest import ROOT, StandInServer, a_release, with_test_secrets
 from tests.ec2 import PRICES, asked, held, ready
 from tests.ssh_server import SshServer
@@ -186,6 +198,18 @@ def terminated(stage: Stage) -> None:
     ec2_hosts.terminate("mlflow", "", confirm="mlflow", with_data=True)
 
 
+def make_buckets(stage: Stage) -> None:
+    """A new one, and one that is there with nothing of what it should have."""
+    stage.aws.client("s3").create_bucket(
+        Bucket="team-backups", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
+    stage.aws.calls.clear()
+    stage.settings()
+    for name, kind in (("team-artifacts", "artifacts"), ("team-backups", "backups")):
+        given = create_bucket.Given(name, kind, "", "", "", "")
+        create_bucket.create(given, check=False, yes=True, as_json=True)
+
+
 SCENARIOS: list[tuple[str, Callable[[Stage], None]]] = [
     ("whoami", whoami),
     ("policy", policy),
@@ -197,6 +221,7 @@ SCENARIOS: list[tuple[str, Callable[[Stage], None]]] = [
     ("smoke", smoke_test),
     ("provision", provisioned),
     ("hosts", list_hosts),
+    ("create-bucket", make_buckets),
     ("terminate", terminated),
 ]
 

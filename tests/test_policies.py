@@ -162,7 +162,9 @@ def test_what_nothing_speaks_of_is_left_out_and_said(
     found = set(statements(json.loads(said.out)))
     assert {"Look", "Machines"} <= found
     assert not found & {"Key", "Registry", "Repository", "NewRepository", "SmokeTest"}
-    assert "name nothing for it: Key, NewRepository, OurRepository, Registry, Rep" in said.err
+    assert (
+        "name nothing for it: Buckets, Key, NewRepository, OurRepository, Registry, Rep" in said.err
+    )
 
 
 @pytest.mark.usefixtures("aws")

@@ -285,5 +285,5 @@ def test_the_flags_are_those_of_the_task() -> None:
 
     import tasks
 
-    given = set(inspect.signature(tasks.provision.body).parameters) - {"c", "yes"}
-    assert set(Asked.__dataclass_fields__) == given
+    given = list(inspect.signature(tasks.provision.body).parameters)
+    assert ["c", *Asked.__dataclass_fields__, "yes"] == given
