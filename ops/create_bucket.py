@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from ops import bucket_access as access
 from ops import bucket_keeping as keeping
-from ops import console
+from ops import consent, console
 from ops.aws import in_our_words
 from ops.bucket_aspects import DONE, DRIFT, FINE, SKIPPED, YOURS, Aspect, Step, plan, settle
 from ops.bucket_wishes import Given, Wish, understood
@@ -130,15 +130,11 @@ def confirm(bucket: Bucket, drift: list[Step], *, yes: bool) -> None:
         return
     for warning in warnings:
         console.say(f"for good: {warning}")
-    wanted = bucket.name if warnings else "yes"
-    said = console.ask(f"Type {wanted} to go on: ")
-    if said is None:
-        way = (
-            "run it in a terminal; --yes does not stand for it" if warnings else "repeat with --yes"
-        )
-        raise refusal(f"nobody is here to agree to the changes of {bucket}", way)
-    if said != wanted:
-        raise refusal("not confirmed; nothing was changed", f"type {wanted} once you want it")
+    if warnings:
+        way = "run it in a terminal; --yes does not stand for it"
+        consent.ask(f"Change {bucket} for good?", answer=bucket.name, elsewhere=way)
+    else:
+        consent.ask(f"Change {bucket}?", elsewhere="repeat with --yes")
 
 
 def carry_out(bucket: Bucket, steps: list[Step]) -> list[Step]:

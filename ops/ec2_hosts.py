@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ops import console, host_keys, values
+from ops import consent, console, host_keys, values
 from ops.aws import Account, in_our_words, log_in
 from ops.ec2_host import Ec2Host
 from ops.ec2_instance import THERE
@@ -89,7 +89,10 @@ def terminate(name: str, region: str, *, confirm: str, with_data: bool) -> None:
     console.say(f"the host {name} in {account.region}, account {account.id}, loses:")
     for part in going:
         console.say(f"  {part.title} {part.identity}")
-    _typed(name, confirm)
+    if confirm != name:
+        if confirm:
+            raise refusal(f"--confirm {confirm} is not {name}; nothing was changed", "correct it")
+        consent.ask("End it?", answer=name, elsewhere=f"repeat it with --confirm {name}")
     addresses = {host.instance.address, host.instance.identity} - {""}
     host.remove(lambda line: console.say(f"  {line}"), data=with_data)
     for address in addresses:
@@ -101,12 +104,3 @@ def terminate(name: str, region: str, *, confirm: str, with_data: bool) -> None:
     if host.volume not in going and host.volume.identity:
         volume = host.volume.identity
         console.say(f"its data is kept: {volume}; `invoke provision` takes it up again")
-
-
-def _typed(name: str, confirm: str) -> None:
-    """Refuse unless somebody typed the name, here or as --confirm."""
-    said = confirm or console.ask(f"Type the name to end it: {name}? ")
-    if said is None:
-        raise refusal("nobody is here to type the name", f"repeat it with --confirm {name}")
-    if said != name:
-        raise refusal(f"{said!r} is not {name!r}; nothing was changed", "type the name of the host")

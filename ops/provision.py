@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 
-from ops import console, ec2_images, ec2_place, host_keys, key_files, policies, prices, trust
+from ops import (
+    consent,
+    console,
+    ec2_images,
+    ec2_place,
+    host_keys,
+    key_files,
+    policies,
+    prices,
+    trust,
+)
 from ops.aws import in_our_words, log_in
 from ops.ec2_host import Ec2Host
 from ops.ec2_part import Wanted
@@ -175,13 +185,8 @@ def _confirm(host: Ec2Host, wanted: Wanted, todo: list[str], *, yes: bool) -> No
         gib = wanted.root_gib + wanted.data_gib
         for line in prices.monthly(account, wanted.instance_type, gib):
             console.say(f"  {line}")
-    if yes:
-        return
-    said = console.ask("Go on? (yes/no) ")
-    if said is None:
-        raise refusal("nobody is here to confirm it; nothing was changed", "repeat it with --yes")
-    if said != "yes":
-        raise refusal("not confirmed; nothing was changed", "answer yes to go on")
+    if not yes:
+        consent.ask("Go on?", elsewhere="repeat it with --yes")
 
 
 def _introduce(settings: Settings, host: Ec2Host, asked: Asked, key: Path) -> None:

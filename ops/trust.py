@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from ops import console, host_keys, logins, routes
+from ops import consent, console, host_keys, logins, routes
 from ops.aws import in_our_words, log_in
 from ops.errors import REFUSED, OpsError, refusal
 from ops.host_keys import HostKey
@@ -106,14 +106,8 @@ def _differs(shown: Sequence[HostKey], told: Sequence[str], source: str) -> Exce
 
 def _confirm(question: str, keys: Sequence[HostKey]) -> None:
     """Ask the person, where there is one."""
-    said = console.ask(f"{question} (yes/no) ")
-    if said is None:
-        raise refusal(
-            "nobody is here to confirm the fingerprint",
-            f"compare it, then repeat with --fingerprint {keys[0].fingerprint}",
-        )
-    if said != "yes":
-        raise refusal("not confirmed; nothing was changed", "answer yes once you have compared it")
+    shown = keys[0].fingerprint
+    consent.ask(question, elsewhere=f"compare it, then repeat with --fingerprint {shown}")
 
 
 def console_fingerprints(output: str) -> list[str]:

@@ -353,6 +353,20 @@ def folder(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have a person at a terminal who answers this."""
+
+    def type_in(text: str) -> None:
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        monkeypatch.setattr("sys.stdin", Terminal(text))
+
+    return type_in
+
+
+@pytest.fixture
 def zero_umask() -> Iterator[None]:
     """Take away what usually hides a wrong file mode."""
     before = os.umask(0)

@@ -58,20 +58,6 @@ def settings(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setti
     return found
 
 
-@pytest.fixture
-def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Have a person at a terminal who answers this."""
-
-    def type_in(text: str) -> None:
-        class Terminal(io.StringIO):
-            def isatty(self) -> bool:
-                return True
-
-        monkeypatch.setattr("sys.stdin", Terminal(text))
-
-    return type_in
-
-
 def run(given: Given = ARTIFACTS, **flags: bool) -> OpsError | None:
     """Run the verb; return the error it ended with, if any."""
     try:
@@ -218,7 +204,7 @@ def test_a_person_who_says_yes_gets_the_bucket(
     answer("yes\n")
 
     assert None is run(yes=False)
-    assert "Type yes to go on: " in capsys.readouterr().err
+    assert "(type yes to go on) " in capsys.readouterr().err
     assert [] == drifted()
 
 
@@ -779,7 +765,7 @@ def test_the_program_makes_a_bucket_and_checks_it(project: Path, aws: Aws) -> No
     assert (2, "") == (alone.returncode, alone.stdout)
     assert alone.stderr.startswith(PLAN)
     assert alone.stderr.endswith(
-        "error: nobody is here to agree to the changes of s3://team\n  try: repeat with --yes\n"
+        "error: nobody is here to agree to it; nothing was changed\n  try: repeat with --yes\n"
     )
     assert (0, "s3://team\n") == (made.returncode, made.stdout)
     assert 0 == fine.returncode

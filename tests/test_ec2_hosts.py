@@ -85,8 +85,8 @@ def test_a_host_goes_once_its_name_was_typed_and_others_stay_in_the_settings(
 @pytest.mark.parametrize(
     ("name", "confirm", "cause"),
     [
-        ("mlflow", "mlfow", "'mlfow' is not 'mlflow'; nothing was changed"),
-        ("mlflow", "", "nobody is here to type the name"),
+        ("mlflow", "mlfow", "--confirm mlfow is not mlflow; nothing was changed"),
+        ("mlflow", "", "nobody is here to agree to it"),
         ("other", "other", "there is no host other in eu-west-2"),
     ],
 )

@@ -265,7 +265,7 @@ def test_a_key_pair_of_another_folder_is_refused(cloud: Aws, folder: Path) -> No
 
 @pytest.mark.usefixtures("folder")
 def test_nobody_to_ask_is_refused(cloud: Aws) -> None:
-    with pytest.raises(OpsError, match="nobody is here to confirm") as caught:
+    with pytest.raises(OpsError, match="nobody is here to agree") as caught:
         provision.provision(asked(), yes=False)
 
     assert REFUSED == caught.value.code

@@ -46,20 +46,6 @@ def settings(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Set
 
 
 @pytest.fixture
-def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Have a person at a terminal who answers this."""
-
-    def type_in(text: str) -> None:
-        class Terminal(io.StringIO):
-            def isatty(self) -> bool:
-                return True
-
-        monkeypatch.setattr("sys.stdin", Terminal(text))
-
-    return type_in
-
-
-@pytest.fixture
 def ec2(settings: Settings, aws: Aws) -> Callable[[str], str]:
     """Start an instance at 127.0.0.1 whose console says what it is given.
 

@@ -99,12 +99,14 @@ class Project:
         assert expect is None or expect == done.returncode, f"{words}:\n{done.stdout}{done.stderr}"
         return done
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(
+        self, *words: str, environ: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[str]":
         """Start an Invoke task and leave it running."""
         return subprocess.Popen(
             [sys.executable, "-m", "invoke", *words],
             cwd=self.root,
-            env=self.environ,
+            env=self.environ | dict(environ or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -6,7 +6,6 @@ moto's server over HTTP stands for AWS, which cannot run here; nothing is patche
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 
@@ -117,17 +116,11 @@ def test_a_run_that_is_killed_is_gone_on_with(
 
     killing = Fault(lambda _, call: kill(call))
     with cloud.failing(killing):
-        run = subprocess.Popen(
-            [sys.executable, "-m", "invoke", *words],
-            cwd=project.root,
-            env=project.environ | cloud.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        run = project.start(*words, environ=cloud.environ)
         started.append(run)
-        assert -signal.SIGKILL == run.wait(timeout=120)
+        run.communicate(timeout=120)
+
+    assert -signal.SIGKILL == run.returncode
     cloud.prices(*PRICES)
     project.invoke(*words, environ=cloud.environ)
 
@@ -149,17 +142,7 @@ def test_ctrl_c_takes_back_what_was_made(cloud: Aws, make_project: Callable[...,
         return False
 
     with cloud.failing(Fault(lambda _, call: press(call))):
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "invoke", *words],
-                cwd=project.root,
-                env=project.environ | cloud.environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+        started.append(project.start(*words, environ=cloud.environ))
         _, said = started[0].communicate(timeout=120)
 
     assert started[0].returncode != 0
