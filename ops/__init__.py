@@ -1,8 +1,8 @@
 """How the stack is operated. Read in this order; imports point up this list only.
 
-- Values: `errors`, `values`, `envfile`, `settings`.
-- The outside world: `console` (what a person sees), `consent` (what one agrees
-  to), `hosts` (where commands run), `front_door`
+- Values: `errors`, `values`, `envfile`, `settings`, `sizing` (what a machine gives the services).
+- The outside world: `console` (what a person sees), `consent` (what one agrees to), `hosts` (where
+  commands run), `front_door`
   (HTTP as a client speaks it).
 - AWS: `permissions` (what our calls need), `aws` (who we are there, and its errors in our words),
   `caller` (the former shown), `ecr` (a registry of images).

@@ -3,12 +3,11 @@
 import re
 import time
 
-from ops import compose, console, host_keys, images, readiness, routes, stack, supply
+from ops import compose, console, host_keys, images, readiness, routes, sizing, stack, supply
 from ops.checks import Check, Finding, fail, ok, warn
 from ops.errors import OpsError
 from ops.hosts import Host
 from ops.patient import Patient
-from ops.settings import Settings
 from ops.site import LOOK_AT_HOST
 
 __all__ = ["CHECKS"]
@@ -18,13 +17,10 @@ SKEW_WARN, SKEW_FAIL = 2.0, 60.0
 
 GIB = 1024**3
 UNKNOWN_IMAGE = GIB
-WORKER_BYTES = 240 * 10**6
-IDLE_BYTES = 512 * 1024**2
-"""What MySQL and NGINX take before anybody has asked them anything."""
-
 FEW_INODES = 0.05
-UNITS = {"m": 1024**2, "g": GIB}
 LISTENING = "0A"
+LARGER = ("WEB_WORKERS", "JOB_EXECUTION", "WEB_MEMORY_LIMIT", "DB_MEMORY_LIMIT")
+"""Settings that may ask for more than what fits."""
 
 
 def host_key(patient: Patient) -> Finding:
@@ -83,7 +79,7 @@ def tools(patient: Patient) -> Finding:
 
 def disk(patient: Patient) -> Finding:
     """Compare the room on Docker's disk with the images a deploy still has to bring."""
-    root = images.engine(patient.host).root
+    root = patient.engine.root
     free = _df(patient.host, root, "avail")[0]
     coming, server = _images(patient)
     found = f"{console.size(free)} free on {root}, {console.size(coming)} of images to come"
@@ -118,7 +114,7 @@ def _size_here(patient: Patient, name: str) -> int:
 
 def inodes(patient: Patient) -> Finding:
     """Count the files that still fit on Docker's disk."""
-    root = images.engine(patient.host).root
+    root = patient.engine.root
     free, total = _df(patient.host, root, "iavail", "itotal")
     if not total:
         return ok("this file system does not count them")
@@ -138,23 +134,16 @@ def _df(host: Host, folder: str, *columns: str) -> list[int]:
 
 def memory(patient: Patient) -> Finding:
     """Compare the memory with what the services may take, a second server among them."""
-    text = patient.host.check(("cat", "/proc/meminfo"), LOOK_AT_HOST)
-    found = re.search(r"^MemTotal: +(\d+) kB", text, re.MULTILINE)
-    total = int(found[1]) * 1024 if found else 0
-    wanted, least = _memory_wanted(patient.settings)
-    said = f"{console.size(total)}; the stack may take {console.size(wanted)}"
-    remedy = "take a larger instance, or lower WEB_WORKERS and the memory limits in .env"
+    settings, total = patient.settings, patient.engine.machine.memory
+    most, least = sizing.wanted(settings, patient.size), sizing.at_rest(settings, patient.size)
+    said = f"{console.size(total)}; system and stack may take {console.size(most)}"
+    remedy = "take a larger instance"
+    given = [key for key in LARGER if getattr(settings, key.lower())]
+    if given:
+        remedy += f", or take out of .env: {', '.join(given)}"
     if total < least:
-        return fail(f"{said} and takes {console.size(least)} at rest", remedy)
-    return warn(said, remedy) if total < wanted else ok(said)
-
-
-def _memory_wanted(settings: Settings) -> tuple[int, int]:
-    """Return the bytes of all limits and, while a deploy lasts, a second server; and at rest."""
-    limits = [settings.web_memory_limit, settings.nginx_memory_limit]
-    limits += [] if settings.database_host else [settings.db_memory_limit]
-    workers = settings.web_workers * WORKER_BYTES
-    return sum(int(each[:-1]) * UNITS[each[-1]] for each in limits) + workers, workers + IDLE_BYTES
+        return fail(f"{said} and take {console.size(least)} at rest", remedy)
+    return warn(said, remedy) if total < most else ok(said)
 
 
 def port(patient: Patient) -> Finding:
@@ -183,6 +172,6 @@ CHECKS: list[Check[Patient]] = [
     Check("tools", tools, needs=("ssh",)),
     Check("disk", disk, needs=("docker access",)),
     Check("inodes", inodes, needs=("docker access",)),
-    Check("memory", memory, needs=("ssh",)),
+    Check("memory", memory, needs=("docker access",)),
     Check("port", port, needs=("docker access",)),
 ]

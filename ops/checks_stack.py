@@ -1,6 +1,6 @@
 """Checks of the stack on a host: its release, its services, MySQL's options, the record."""
 
-from ops import audit, console
+from ops import audit, console, sizing
 from ops.checks import Check, Finding, NotChecked, fail, ok, warn
 from ops.containers import Container, age
 from ops.errors import OpsError
@@ -34,11 +34,6 @@ OPTIONS = {
 }
 POOL_RECYCLE = 3600
 """Seconds after which the server renews a connection; a test compares it with compose.yaml."""
-
-POOL = 5 + 10
-"""SQLAlchemy's pool_size and max_overflow, which every worker may use up."""
-
-SPARE_CONNECTIONS = 10
 
 
 def release(patient: Patient) -> Finding:
@@ -139,13 +134,13 @@ def connections(patient: Patient) -> Finding:
     except OpsError:
         raise NotChecked("see mysql") from None
     hosts = 1 if patient.own_database else max(1, len(patient.settings.deploy_hosts))
-    workers = patient.settings.web_workers * hosts
-    server = workers * POOL
+    workers = patient.size.web_workers * hosts
+    server = patient.size.connections * hosts
     said = f"{most}; {workers} workers may open {server}"
-    remedy = "lower WEB_WORKERS in .env, or give MySQL more: SET PERSIST max_connections"
+    remedy = "set a lower WEB_WORKERS in .env, or give MySQL more: SET PERSIST max_connections"
     if most < server:
         return fail(said, remedy)
-    if most < 2 * server + SPARE_CONNECTIONS:
+    if most < 2 * server + sizing.SPARE_CONNECTIONS:
         return warn(f"{said}, twice that while a deploy lasts", remedy)
     return ok(said)
 

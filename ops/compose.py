@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops import console, envfile, front_door, jobs, nginx, preflight, stack
+from ops import console, envfile, front_door, images, jobs, nginx, preflight, sizing, stack
 from ops.containers import Container, age, containers, last_words, memory
 from ops.errors import OpsError, refusal
 from ops.hosts import Host, LocalHost, failure
 from ops.settings import Settings
+from ops.sizing import Size
 from ops.states import Service, Status, remember
 
 __all__ = ["down", "logs", "running", "status", "up"]
@@ -39,15 +40,17 @@ done
 def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
     """Bring the stack up and wait until it answers; return False when nothing had to change."""
     with preflight.only_one(settings.data):
+        engine = images.engine(host)
+        size = sizing.size(settings, [engine.machine])
         found = containers(settings, host)
-        if unchanged(settings, host, found):
+        if unchanged(settings, size, host, found):
             front_door.wait(front_door.local(settings), START_SECONDS, lambda: None)
             return False
-        check(settings, host, found)
+        check(settings, host, found, Path(engine.root))
 
         remember(settings, "compose")
         settings = settings.with_secrets()
-        write_files(settings)
+        write_files(settings, size)
         build(settings, host)
         if not settings.database_host:
             start_database(settings, host)
@@ -64,30 +67,30 @@ def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
     return True
 
 
-def unchanged(settings: Settings, host: LocalHost, found: list[Container]) -> bool:
+def unchanged(settings: Settings, size: Size, host: LocalHost, found: list[Container]) -> bool:
     """Say whether the stack runs, healthy, exactly as these settings describe it."""
     if settings.missing_secrets() or not all(container.good for container in found):
         return False
     if {container.service for container in found} != set(stack.services(settings)):
         return False
-    for file, text in rendered(settings).items():
+    for file, text in rendered(settings, size).items():
         if not file.exists() or file.read_text("utf-8") != text:
             return False
     wanted = host.run(stack.compose(settings, "config", "--hash", "*")).out.splitlines()
     return set(wanted) == {f"{container.service} {container.config_hash}" for container in found}
 
 
-def check(settings: Settings, host: LocalHost, found: list[Container]) -> None:
-    """Refuse what would fail half-way: nothing has been touched when this returns."""
+def check(settings: Settings, host: LocalHost, found: list[Container], root: Path) -> None:
+    """Refuse what would fail half-way: nothing has been touched when this returns.
+
+    `root` is the folder of Docker's data.
+    """
     wanted = f"{settings.bind_address}:{settings.http_port}"
     if not any(wanted in c.listens and c.state == "running" for c in found):
         preflight.port_free(settings.bind_address, settings.http_port)
     have_image = host.run(("docker", "image", "inspect", stack.web_image(settings))).code == 0
-    root = host.check(
-        ("docker", "info", "--format", "{{.DockerRootDir}}"), "look at the Docker Engine"
-    )
     needed = RUNNING_SIZE if have_image else IMAGES_SIZE
-    preflight.disk_space(Path(root.strip()), needed, "the stack")
+    preflight.disk_space(root, needed, "the stack")
     volume = f"{settings.stack_name}_db"
     own = not settings.database_host
     if not own or host.run(("docker", "volume", "inspect", volume)).code != 0:
@@ -135,10 +138,10 @@ def volume_series(text: str) -> str:
     return found[1] if found else ""
 
 
-def rendered(settings: Settings) -> dict[Path, str]:
+def rendered(settings: Settings, size: Size) -> dict[Path, str]:
     """Return every file Compose reads besides the repository's, with its content."""
     folder = stack.folder(settings)
-    variables = stack.compose_env(settings) | stack.local_env(settings)
+    variables = stack.compose_env(settings, size) | stack.local_env(settings)
     files = {folder / "compose.env": stack.render_env(variables)}
     for name, text in stack.secret_files(settings).items():
         files[folder / "secrets" / name] = text
@@ -149,13 +152,13 @@ def rendered(settings: Settings) -> dict[Path, str]:
     return files
 
 
-def write_files(settings: Settings) -> None:
+def write_files(settings: Settings, size: Size) -> None:
     """Write what differs from what is there; a secret that changed lies beside the old one.
 
     The folder is this user's alone (0700). The files in it are readable to all (0444), because the
     processes in the containers have other user numbers and Compose mounts the files as they are.
     """
-    folder, wanted = stack.folder(settings), rendered(settings)
+    folder, wanted = stack.folder(settings), rendered(settings, size)
     folder.mkdir(mode=0o700, exist_ok=True)
     for file, text in wanted.items():
         if not file.exists() or file.read_text("utf-8") != text:
@@ -171,10 +174,11 @@ def forget_secrets(settings: Settings, host: LocalHost) -> None:
 
     The database keeps the ones it was made with: Compose does not replace a container for a file.
     """
-    wanted = {str(file) for file in rendered(settings)}
+    folder = stack.folder(settings) / "secrets"
+    wanted = {str(folder / name) for name in stack.secret_files(settings)}
     for container in containers(settings, host):
         wanted.update(container.mounts)
-    for file in (stack.folder(settings) / "secrets").iterdir():
+    for file in folder.iterdir():
         if str(file) not in wanted:
             file.unlink()
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ops import builds, console, fleet, images, readiness, release, rollout, stack, supply
-from ops.dry import ImaginedHost
+from ops import builds, console, fleet, images, readiness, release, rollout, sizing, stack, supply
+from ops.dry import MACHINE, ImaginedHost
 from ops.errors import OpsError, refusal
 from ops.hosts import LocalHost
 from ops.preflight import env_file
@@ -16,6 +16,7 @@ from ops.release import Release
 from ops.rollout import Move
 from ops.settings import Settings
 from ops.site import Facts, Site
+from ops.sizing import Size
 from ops.values import Secret
 
 __all__ = ["deploy", "rehearse", "rollback"]
@@ -32,8 +33,9 @@ def deploy(hosts: str, *, migrate: bool) -> None:
             readiness.require(site.host)
         facts = [site.facts() for site in found]
         check_secrets(settings, facts)
+        size = sizing.size(settings, [images.engine(site.host).machine for site in found])
         settings = settings.with_secrets()
-        move = planned(settings, local, facts, migrate=migrate)
+        move = planned(settings, size, local, facts, migrate=migrate)
         if all(unchanged(move.release, each) for each in facts):
             console.say("nothing changed; nothing was touched")
             console.result(settings.url)
@@ -43,28 +45,31 @@ def deploy(hosts: str, *, migrate: bool) -> None:
         finish(settings, [Site(site.host, settings) for site in found], move)
 
 
-def planned(settings: Settings, local: LocalHost, facts: list[Facts], *, migrate: bool) -> Move:
+def planned(
+    settings: Settings, size: Size, local: LocalHost, facts: list[Facts], *, migrate: bool
+) -> Move:
     """Return the move that brings every host to these settings and files."""
     image = builds.shared(settings, local)
     form = ("docker", "image", "inspect", "--format", "{{.Id}}", image)
     identity = local.check(form, "look at the Docker Engine").strip()
     needed = schema(local, image, identity, facts)
     known = [name for each in facts for name in each.releases]
-    return described(settings, local, identity, needed, known, migrate=migrate)
+    return described(settings, size, local, identity, needed, known=known, migrate=migrate)
 
 
 def described(
     settings: Settings,
+    size: Size,
     local: LocalHost,
     identity: str,
     schema: str,
-    known: Iterable[str] = (),
     *,
+    known: Iterable[str] = (),
     migrate: bool,
 ) -> Move:
     """Return the move to these settings and files, with the image of this id and its schema."""
     name = supply.image_name(settings)
-    files, variables = release.contents(settings, name)
+    files, variables = release.contents(settings, size, name)
     secrets = stack.secret_files(settings)
     number = release.new_id(known)
     new = Release(
@@ -177,7 +182,8 @@ def rehearse(hosts: str, *, migrate: bool) -> None:
     if found is None:
         console.result(f"{local.name}$ {shlex.join(stack.build(settings, name))}")
     identity = found.identity if found else ""
-    move = described(quick, local, identity, "the image's", migrate=migrate)
+    imagined = sizing.size(quick, [MACHINE] * len(names))
+    move = described(quick, imagined, local, identity, "the image's", migrate=migrate)
     if settings.registry:
         console.result(f"{local.name}$ docker image push {move.release.image}")
     size = f"{console.size(found.size)} at most" if found else "once it is built"
@@ -185,8 +191,8 @@ def rehearse(hosts: str, *, migrate: bool) -> None:
         sent = f": send {name} ({size}, only layers it lacks) to: docker image load"
         pulled = f"$ docker image pull {move.release.image}"
         console.result(each + (pulled if settings.registry else sent))
-    imagined = [ImaginedHost(each, move.release) for each in names]
-    rollout.carry_out(quick, [Site(host, quick) for host in imagined], move)
+    hosts_on_paper = [ImaginedHost(each, move.release) for each in names]
+    rollout.carry_out(quick, [Site(host, quick) for host in hosts_on_paper], move)
 
 
 def rollback(hosts: str, to: str) -> None:

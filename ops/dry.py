@@ -1,7 +1,8 @@
 """A deploy on paper: every command and upload, in order, and no connection is opened.
 
 The host imagined here runs a release before this one, so that every step comes up, and answers as
-such a host would. What is printed is what the deploy itself runs.
+such a host would. What is printed is what the deploy itself runs; the figures that follow from a
+machine are those of the one imagined.
 """
 
 import json
@@ -11,8 +12,12 @@ from dataclasses import replace
 from ops.hosts import DEADLINE, Result
 from ops.paper import PaperHost
 from ops.release import Release
+from ops.sizing import Machine
 
-__all__ = ["ImaginedHost"]
+__all__ = ["MACHINE", "ImaginedHost"]
+
+MACHINE = Machine(cores=2, memory=4 * 1024**3)
+"""What an imagined host has."""
 
 BEFORE = "20000101T000000Z"
 """The release that an imagined host runs; no real one is as old."""

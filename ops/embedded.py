@@ -10,10 +10,11 @@ from pathlib import Path
 
 import psutil
 
-from ops import console, envfile, environment, front_door, jobs, preflight, stack
+from ops import console, envfile, environment, front_door, jobs, preflight, sizing, stack
 from ops.errors import refusal
 from ops.hosts import LocalHost, failure
 from ops.settings import Settings
+from ops.sizing import Machine
 from ops.states import Service, Status, remember
 
 __all__ = ["down", "logs", "running", "status", "up"]
@@ -92,7 +93,7 @@ def start(settings: Settings, host: LocalHost, *, migrate: bool) -> None:
             *(str(environment.path(settings) / "bin" / "python"), "-m", "mlflow", "server"),
             f"--host={settings.bind_address}",
             f"--port={settings.http_port}",
-            f"--workers={settings.web_workers}",
+            f"--workers={workers(settings)}",
             "--uvicorn-opts=--no-access-log",
         )
         mark = secrets.token_hex(8)
@@ -234,10 +235,16 @@ def fingerprint(settings: Settings) -> str:
         **stack.server_env(settings),
         "requirements": environment.path(settings).name,
         "bind": bind(settings),
-        "workers": str(settings.web_workers),
+        "workers": str(workers(settings)),
         "s3": stack.s3_credentials(settings),
     }
     return stack.digest(inputs)
+
+
+def workers(settings: Settings) -> int:
+    """Return the number of worker processes on this machine."""
+    machine = Machine(os.cpu_count() or 1, psutil.virtual_memory().total)
+    return sizing.sqlite_workers(settings, machine)
 
 
 def server_environ(settings: Settings) -> dict[str, str]:

@@ -7,22 +7,25 @@ from typing import Any
 from ops import layers
 from ops.errors import OpsError
 from ops.hosts import Host, failure
+from ops.sizing import Machine
 
 __all__ = ["Engine", "Image", "engine", "image", "present"]
 
 LOOK = "look at the Docker Engine there: docker info"
+ASKED = ("ServerVersion", "DriverStatus", "DockerRootDir", "Architecture", "NCPU", "MemTotal")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 STARTED_WITH = ("Entrypoint", "Cmd", "Env", "User", "WorkingDir", "Labels", "Healthcheck")
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A Docker Engine as far as it matters for what it can be sent."""
+    """A Docker Engine as far as it matters for what it can be sent and what it can run."""
 
     version: tuple[int, int]
     containerd: bool
     root: str
     architecture: str
+    machine: Machine
 
     @property
     def packing(self) -> str:
@@ -48,15 +51,21 @@ class Image:
 
 def engine(host: Host) -> Engine:
     """Ask a machine for its engine; one command, for each costs a round trip."""
-    form = "[{{json .ServerVersion}},{{json .DriverStatus}},{{json .DockerRootDir}}"
-    out = host.check(("docker", "info", "--format", form + ",{{json .Architecture}}]"), LOOK)
+    form = ",".join(f"{{{{json .{name}}}}}" for name in ASKED)
+    out = host.check(("docker", "info", "--format", f"[{form}]"), LOOK)
     try:
-        version, status, root, machine = json.loads(out)
+        version, status, root, architecture, cores, memory = json.loads(out)
         major, minor = (int(part) for part in version.split(".")[:2])
-    except (ValueError, AttributeError):
+        machine = Machine(int(cores), int(memory))
+    except (ValueError, TypeError, AttributeError):
         raise OpsError(f"docker info did not tell of its engine: {out.strip()!r}", LOOK) from None
-    containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (status or [])
-    return Engine((major, minor), containerd, root, ARCHITECTURES.get(machine, machine))
+    return Engine(
+        version=(major, minor),
+        containerd=["driver-type", "io.containerd.snapshotter.v1"] in (status or []),
+        root=root,
+        architecture=ARCHITECTURES.get(architecture, architecture),
+        machine=machine,
+    )
 
 
 def image(host: Host, name: str) -> Image | None:

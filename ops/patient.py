@@ -5,13 +5,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ops import front_door
+from ops import front_door, images, sizing
 from ops.checks import NotChecked
 from ops.containers import Container
 from ops.front_door import FrontDoor
 from ops.hosts import Host, LocalHost, Result
+from ops.images import Engine
 from ops.settings import Settings
 from ops.site import Facts, Site
+from ops.sizing import Size
 from ops.ssh import connect
 
 __all__ = ["Patient"]
@@ -45,6 +47,16 @@ class Patient:
     def facts(self) -> Facts:
         """What is on the host; asked once."""
         return self.site.facts()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The host's Docker Engine, with what machine it is on; asked once."""
+        return images.engine(self.host)
+
+    @property
+    def size(self) -> Size:
+        """What the next deploy would give the services here."""
+        return sizing.size(self.settings, [self.engine.machine])
 
     @property
     def own_database(self) -> bool:

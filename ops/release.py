@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from ops import nginx, stack
 from ops.settings import Settings
+from ops.sizing import Size
 
 __all__ = ["MANIFEST", "Release", "archive", "contents", "differences", "new_id"]
 
@@ -88,12 +89,12 @@ def new_id(known: Iterable[str] = (), now: datetime | None = None) -> str:
     return max([now or datetime.now(UTC), *earliest]).strftime(ID)
 
 
-def contents(settings: Settings, image: str) -> tuple[dict[str, str], dict[str, str]]:
+def contents(settings: Settings, size: Size, image: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return the files of a release by their path in its folder, and the variables among them.
 
     `image` is the server image's name on the hosts.
     """
-    variables = stack.compose_env(settings) | {
+    variables = stack.compose_env(settings, size) | {
         "RELEASES_FOLDER": RELEASES_FOLDER,
         "WEB_IMAGE": image,
         "NGINX_CONFIG_DIGEST": "told",

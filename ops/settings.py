@@ -81,10 +81,10 @@ class Settings:
     s3_secret_access_key: Secret | None = None
     database_host: str = ""
     database_ca_file: str = ""
-    web_workers: int = 2
+    web_workers: int | None = None
     job_execution: bool = False
-    web_memory_limit: str = "1536m"
-    db_memory_limit: str = "1g"
+    web_memory_limit: str = ""
+    db_memory_limit: str = ""
     nginx_memory_limit: str = "128m"
     keep_releases: int = 5
     drain_seconds: int = 600

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from ops import envfile, nginx
 from ops.settings import Settings
+from ops.sizing import Size
 from ops.values import Secret
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "secret_files",
     "server_env",
     "services",
+    "sizes",
     "web_image",
 ]
 
@@ -82,14 +84,12 @@ def build(settings: Settings, image: str) -> tuple[str, ...]:
     )
 
 
-def compose_env(settings: Settings) -> dict[str, str]:
+def compose_env(settings: Settings, size: Size) -> dict[str, str]:
     """Return the variables of compose.yaml that are the same wherever the stack runs."""
     return {
         "STACK_NAME": settings.stack_name,
         "WEB_IMAGE": web_image(settings),
-        "WEB_WORKERS": str(settings.web_workers),
-        "WEB_MEMORY_LIMIT": settings.web_memory_limit,
-        "DB_MEMORY_LIMIT": settings.db_memory_limit,
+        **sizes(size),
         "NGINX_MEMORY_LIMIT": settings.nginx_memory_limit,
         "BIND_ADDRESS": settings.bind_address,
         "HTTP_PORT": str(settings.http_port),
@@ -102,6 +102,19 @@ def compose_env(settings: Settings) -> dict[str, str]:
         "S3_ENDPOINT_URL": settings.s3_endpoint_url,
         "S3_REGION": settings.s3_region,
         "JOB_EXECUTION": str(settings.job_execution).lower(),
+    }
+
+
+def sizes(size: Size) -> dict[str, str]:
+    """Return the variables of compose.yaml that follow from the machine."""
+    return {
+        "WEB_WORKERS": str(size.web_workers),
+        "WEB_POOL_SIZE": str(size.pool_size),
+        "WEB_MAX_OVERFLOW": str(size.max_overflow),
+        "WEB_MEMORY_LIMIT": f"{size.web_memory}m",
+        "DB_MEMORY_LIMIT": f"{size.db_memory}m",
+        "DB_BUFFER_POOL": f"{size.buffer_pool}M",
+        "DB_MAX_CONNECTIONS": str(size.max_connections),
     }
 
 

@@ -24,6 +24,7 @@ from ops.containers import Container
 from ops.hosts import LocalHost, Result
 from ops.release import Release
 from ops.settings import Settings
+from ops.sizing import Size
 from ops.ssh import SshHost, connect
 from ops.values import Secret
 from tests.aws import Aws, loader, running
@@ -40,6 +41,17 @@ def pytest_configure() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+SIZE = Size(
+    web_workers=2,
+    pool_size=20,
+    max_overflow=21,
+    web_memory=1152,
+    db_memory=1152,
+    buffer_pool=512,
+    max_connections=338,
+)
+"""What fits a machine of 2 cores and 4 GiB."""
 
 OK = Result(0, "", "")
 FAILS = Result(1, "", "")
@@ -68,6 +80,19 @@ def project(tmp_path: Path) -> Path:
 def settings(project: Path) -> Settings:
     """The settings of a fresh stack, with secrets that are the same in every test."""
     return with_test_secrets(Settings(root=project))
+
+
+def docker_info(
+    version: str = "28.2.2",
+    *,
+    root: str = "/var/lib/docker",
+    cpu: str = "x86_64",
+    status: Sequence[Sequence[str]] = (),
+    cores: int = 2,
+    memory: int = 3840 * 1024**2,
+) -> str:
+    """Return what an engine says of itself and its machine, as it is asked."""
+    return json.dumps([version, status, root, cpu, cores, memory])
 
 
 def with_test_secrets(settings: Settings) -> Settings:

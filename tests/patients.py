@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from ops import stack
 from ops.front_door import FrontDoor
 from ops.hosts import Result
 from ops.patient import Patient
 from ops.release import Release
 from ops.settings import Settings
 from ops.site import Site
-from tests.conftest import FakeHost
+from tests.conftest import SIZE, FakeHost, docker_info
 
 GIB = 1024**3
 NAME = "ubuntu@192.0.2.7"
@@ -27,6 +28,7 @@ LIVE = Release(
     image_id="sha256:1",
     schema="s1",
     files={"compose/compose.yaml": "1"},
+    variables=stack.sizes(SIZE),
 )
 NGINX, DB, WEB = ("f" * 64, "d" * 64, "e" * 64)
 
@@ -38,7 +40,6 @@ IN_WEB = f"docker exec --interactive {WEB}"
 AUDIT = "cat mlflow-compose/audit.jsonl"
 AVAILABLE = "df --block-size=1 --output=avail"
 INODES = "df --block-size=1 --output=iavail,itotal"
-MEMORY = "cat /proc/meminfo"
 TABLE = "cat /proc/net/tcp"
 IDENTITY = "cat /sys/class/dmi/id/board_asset_tag"
 
@@ -48,7 +49,7 @@ OPTIONS = {
     "gtid_mode": "ON",
     "collation_server": "utf8mb4_0900_bin",
     "wait_timeout": "28800",
-    "max_connections": "151",
+    "max_connections": "338",
 }
 
 
@@ -108,12 +109,11 @@ def healthy() -> dict[str, Result | str]:
         "date": f"{time.time():.9f}\n",
         "id -un": "ubuntu\n",
         "docker version": "28.2.2\n",
-        "docker info": '["28.2.2",[],"/var/lib/docker","x86_64"]\n',
+        "docker info": docker_info(),
         "docker compose version": "2.40.3\n",
         "sh -c": "",
         AVAILABLE: f"      Avail\n{50 * GIB}\n",
         INODES: "IFree Inodes\n900 1000\n",
-        MEMORY: "MemFree: 1 kB\nMemTotal:        8000000 kB\n",
         TABLE: TABLE_HEAD,
         "docker image inspect": image(),
         RELEASES: LIVE.as_json(),

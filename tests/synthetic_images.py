@@ -15,7 +15,7 @@ import zstandard
 from ops import layers
 from ops.errors import OpsError
 from ops.hosts import Result
-from tests.conftest import FakeHost
+from tests.conftest import FakeHost, docker_info
 
 NAME = "mlflow-compose/web:0123456789ab"
 INFO = "docker info"
@@ -119,7 +119,7 @@ LAYOUTS: Mapping[str, Callable[[Synthetic], bytes]] = {
 
 def info(version: str = "26.1.5+dfsg1", *, containerd: bool = False, cpu: str = "x86_64") -> str:
     status = [["driver-type", "io.containerd.snapshotter.v1"]] if containerd else [["a", "b"]]
-    return json.dumps([version, status, "/var/lib/docker", cpu])
+    return docker_info(version, status=status, cpu=cpu)
 
 
 NO_IMAGE = Result(1, "[]\n", "Error: No such image: x")

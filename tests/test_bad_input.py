@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import copy_project
+from tests.conftest import copy_project, docker_info
 
 NOBODY = 65534
 SETTINGS = "correct .env; .env.example explains every key"
@@ -59,7 +59,7 @@ def docker(**answers: str) -> str:
         "version": "echo 28.2.2",
         "compose": '[ "$2" = version ] && echo 2.40.3',
         "ps": ":",
-        "info": "echo /",
+        "info": f"echo '{docker_info(root='/')}'",
         "image": "echo 'No such image' >&2; exit 1",
         "volume": "echo 'no such volume' >&2; exit 1",
     } | answers
@@ -591,7 +591,7 @@ DOCKER = [
         "the stack needs 4.0 GiB; /proc has 0 B free",
         "free some space",
         words=COMPOSE,
-        docker=docker(info="echo /proc"),
+        docker=docker(info=f"echo '{docker_info(root='/proc')}'"),
     ),
     Row(
         "volume without its secrets",

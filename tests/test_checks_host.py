@@ -14,14 +14,13 @@ from ops.hosts import LocalHost, Result
 from ops.patient import Patient
 from ops.settings import Settings
 from tests import patients
-from tests.conftest import FakeHost
-from tests.patients import AVAILABLE, GIB, INODES, MEMORY, NO_IMAGE, TABLE, TABLE_HEAD
+from tests.conftest import FakeHost, docker_info
+from tests.patients import AVAILABLE, GIB, INODES, NO_IMAGE, TABLE, TABLE_HEAD
 
 Look = Callable[[Patient], Finding]
-INFO = '["{}",[],"/var/lib/docker","x86_64"]'
+MIB = 1024**2
 DENIED = Result(1, "", "permission denied while trying to connect to the Docker daemon socket")
 OFF = Result(1, "", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n")
-KIB_2_GB, KIB_1_GB = 1_990_000, 950_000
 NONE_OF_OURS = patients.containers(nginx={"state": {"Status": "exited"}})
 
 
@@ -68,7 +67,7 @@ CASES: list[tuple[Look, dict[str, Result | str], str, str, str]] = [
     ),
     (
         checks_host.docker,
-        {"docker info": INFO.format("19.3.15")},
+        {"docker info": docker_info("19.3.15")},
         *("fail", "19.3 with .* Engine 20.10 is needed", "a newer Docker Engine"),
     ),
     (checks_host.tools, {}, "ok", "tar, flock, bash, find", ""),
@@ -97,16 +96,17 @@ CASES: list[tuple[Look, dict[str, Result | str], str, str, str]] = [
     (checks_host.inodes, {INODES: "IFree Inodes\n40 1000\n"}, "warn", "4% free", "small files"),
     (checks_host.inodes, {INODES: "IFree Inodes\n5 1000\n"}, "fail", "0% free", "small files"),
     (checks_host.inodes, {INODES: "IFree Inodes\n- -\n"}, "ok", "does not count them", ""),
-    (checks_host.memory, {}, "ok", r"7\.6 GiB; the stack may take 3\.1 GiB", ""),
+    (checks_host.memory, {}, "ok", r"3\.8 GiB; system and stack may take 3\.8 GiB", ""),
+    (checks_host.memory, {"docker info": docker_info(memory=1900 * MIB)}, "ok", "1.9 GiB", ""),
     (
         checks_host.memory,
-        {MEMORY: f"MemTotal: {KIB_2_GB} kB\n"},
-        *("warn", r"1\.9 GiB; the stack may take 3\.1 GiB", "a larger instance"),
+        {"docker info": docker_info(memory=1500 * MIB)},
+        *("warn", r"1\.5 GiB; system and stack may take 1\.8 GiB", "take a larger instance"),
     ),
     (
         checks_host.memory,
-        {MEMORY: f"MemTotal: {KIB_1_GB} kB\n"},
-        *("fail", "takes 970 MiB at rest", "lower WEB_WORKERS"),
+        {"docker info": docker_info(memory=927 * MIB)},
+        *("fail", r"927 MiB; .* and take 1000 MiB at rest", "take a larger instance"),
     ),
     (checks_host.port, {}, "ok", "5050 is this stack's", ""),
     (checks_host.port, {patients.INSPECT: NONE_OF_OURS}, "ok", "5050 is free", ""),
@@ -183,10 +183,31 @@ def test_images_that_the_host_lacks_are_as_large_as_they_are_here(
     assert f"{coming} of images to come" in checks_host.disk(made).found
 
 
-def test_a_second_server_while_a_deploy_lasts_counts(settings: Settings) -> None:
-    made = patients.patient(replace(settings, web_workers=20, db_memory_limit="2g"))
+@pytest.mark.parametrize(
+    ("given", "state", "found"),
+    [
+        ({"web_memory_limit": "1g", "db_memory_limit": "1g"}, "ok", "may take 3.4 GiB"),
+        ({"web_memory_limit": "2g", "db_memory_limit": "1g"}, "warn", "may take 5.4 GiB"),
+        ({"database_host": "db"}, "ok", "may take 3.8 GiB"),
+        ({"web_memory_limit": "1g", "database_host": "db"}, "ok", "may take 2.4 GiB"),
+    ],
+)
+def test_a_second_server_while_a_deploy_lasts_counts(
+    settings: Settings, given: dict[str, str], state: str, found: str
+) -> None:
+    made = replace(settings, **given)  # type: ignore[arg-type]
+    finding = checks_host.memory(patients.patient(made))
 
-    assert "the stack may take 8.1 GiB" in checks_host.memory(made).found
+    assert state == finding.state
+    assert found in finding.found
+
+
+def test_settings_that_ask_for_more_than_there_is_are_named(settings: Settings) -> None:
+    greedy = replace(settings, web_workers=20, job_execution=True)
+    finding = checks_host.memory(patients.patient(greedy))
+
+    assert "fail" == finding.state
+    assert finding.remedy.endswith(", or take out of .env: WEB_WORKERS, JOB_EXECUTION")
 
 
 def test_a_host_is_known_by_its_key_before_anybody_logs_in(

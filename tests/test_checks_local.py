@@ -13,7 +13,7 @@ from ops.errors import OpsError, refusal
 from ops.hosts import Result
 from ops.settings import ROOT, Settings
 from tests import patients
-from tests.conftest import FakeHost
+from tests.conftest import FakeHost, docker_info
 from tests.patients import NO_IMAGE
 
 MISSING = Result(127, "", "no such program")
@@ -22,7 +22,7 @@ MISSING = Result(127, "", "no such program")
 def here(settings: Settings | OpsError, **changed: Result | str) -> Here:
     answers: dict[str, Result | str] = {
         "docker version": "28.2.2",
-        "docker info": '["28.2.2",[],"/var/lib/docker","x86_64"]',
+        "docker info": docker_info(),
         "docker compose version": "2.40.3\n",
         "docker image inspect": patients.image(),
         "git --version": "git version 2.47.3\n",

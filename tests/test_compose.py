@@ -16,7 +16,7 @@ from ops.containers import age, containers
 from ops.errors import OpsError
 from ops.hosts import Result
 from ops.settings import Settings
-from tests.conftest import FAILS, FakeHost, StandInServer
+from tests.conftest import FAILS, SIZE, FakeHost, StandInServer, docker_info
 
 HASHES = {name: f"hash-of-{name}" for name in stack.SERVICES}
 STARTED = "2026-11-23T10:24:32.244353762Z"
@@ -66,7 +66,7 @@ def docker(settings: Settings, found: list[dict[str, Any]], **more: Result | str
         "docker ps": "".join(f"{each['Id']}\n" for each in found),
         "docker inspect": json.dumps(found),
         "docker image inspect": "[]",
-        "docker info": "/\n",
+        "docker info": docker_info(root="/"),
         "docker volume inspect": FAILS,
         "docker run": json.dumps(history),
         "docker build": "",
@@ -173,9 +173,22 @@ def test_a_second_up_of_a_healthy_stack_changes_nothing(ready: Settings) -> None
     assert changes(host) == []
 
 
+def test_an_up_on_another_machine_changes_what_follows_from_it(
+    ready: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.preflight.port_free", lambda *_: None)
+    write(ready)
+    host = docker(ready, ALL, docker_info=docker_info(root="/", cores=1))
+
+    assert up(ready, host)
+    env = (stack.folder(ready) / "compose.env").read_text("utf-8")
+    assert "WEB_WORKERS='1'\n" in env
+    assert "DB_BUFFER_POOL='512M'\n" in env
+
+
 def write(settings: Settings) -> None:
     settings.data.mkdir(mode=0o700)
-    compose.write_files(settings)
+    compose.write_files(settings, SIZE)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +209,7 @@ def test_a_stack_that_is_not_whole_and_healthy_is_changed(
     write(ready)
     host = docker(ready, found)
 
-    assert not compose.unchanged(ready, host, containers(ready, host))
+    assert not compose.unchanged(ready, SIZE, host, containers(ready, host))
 
 
 def test_a_stack_of_other_settings_files_or_secrets_is_changed(ready: Settings) -> None:
@@ -205,11 +218,11 @@ def test_a_stack_of_other_settings_files_or_secrets_is_changed(ready: Settings) 
     found = containers(ready, host)
     (secret,) = (stack.folder(ready) / "secrets").glob("kek_passphrase-*")
 
-    assert compose.unchanged(ready, host, found)
-    assert not compose.unchanged(replace(ready, web_workers=3), host, found)
-    assert not compose.unchanged(replace(ready, kek_passphrase=None), host, found)
+    assert compose.unchanged(ready, SIZE, host, found)
+    assert not compose.unchanged(ready, replace(SIZE, web_workers=3), host, found)
+    assert not compose.unchanged(replace(ready, kek_passphrase=None), SIZE, host, found)
     secret.unlink()
-    assert not compose.unchanged(ready, host, found)
+    assert not compose.unchanged(ready, SIZE, host, found)
 
 
 @pytest.mark.parametrize("hashes", ["", "db other\n", "nonsense\n", "a b c\n"])
@@ -218,7 +231,7 @@ def test_a_stack_whose_description_changed_is_changed(ready: Settings, hashes: s
     host = docker(ready, ALL)
     host.answers[" ".join(stack.compose(ready, "config"))] = hashes
 
-    assert not compose.unchanged(ready, host, containers(ready, host))
+    assert not compose.unchanged(ready, SIZE, host, containers(ready, host))
 
 
 def test_the_rendered_files_are_for_this_user_and_the_containers_only(
@@ -229,15 +242,15 @@ def test_the_rendered_files_are_for_this_user_and_the_containers_only(
     folder = stack.folder(ready)
 
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for file in compose.rendered(ready):
+    for file in compose.rendered(ready, SIZE):
         assert stat.S_IMODE(file.stat().st_mode) == 0o444
 
 
 def test_only_files_that_differ_are_written_again(ready: Settings) -> None:
     write(ready)
-    numbers = {file: file.stat().st_ino for file in compose.rendered(ready)}
+    numbers = {file: file.stat().st_ino for file in compose.rendered(ready, SIZE)}
     env = stack.folder(ready) / "compose.env"
-    compose.write_files(replace(ready, web_workers=3))
+    compose.write_files(ready, replace(SIZE, web_workers=3))
     again = {file: file.stat().st_ino for file in numbers}
 
     assert [file for file in numbers if numbers[file] != again[file]] == [env]
@@ -286,13 +299,13 @@ def test_the_own_nginx_on_the_port_is_no_reason_to_refuse(ready: Settings) -> No
 
 
 def test_a_full_disk_is_refused(closed: Settings) -> None:
-    host = docker(closed, [], docker_info="/proc\n")
+    host = docker(closed, [], docker_info=docker_info(root="/proc"))
 
     assert refused(closed, host).cause == "the stack needs 256 MiB; /proc has 0 B free"
 
 
 def test_building_needs_more_room_than_running(closed: Settings) -> None:
-    host = docker(closed, [], docker_info="/proc\n", docker_image_inspect=FAILS)
+    host = docker(closed, [], docker_info=docker_info(root="/proc"), docker_image_inspect=FAILS)
 
     assert refused(closed, host).cause == "the stack needs 4.0 GiB; /proc has 0 B free"
 
@@ -349,12 +362,12 @@ def test_a_volume_of_another_server_is_refused(closed: Settings, content: str) -
 def test_an_empty_volume_and_one_of_this_mysql_are_taken(closed: Settings, content: str) -> None:
     host = docker(closed, [], docker_volume_inspect="[]", docker_run=content)
 
-    compose.check(closed, host, [])
+    compose.check(closed, host, [], Path("/"))
 
 
 def test_the_volume_of_a_running_database_is_not_looked_at(closed: Settings) -> None:
     host = docker(closed, ALL[:1], docker_volume_inspect="[]")
-    compose.check(closed, host, containers(closed, host))
+    compose.check(closed, host, containers(closed, host), Path("/"))
 
     assert not host.ran("docker run")
 

@@ -194,6 +194,8 @@ def test_the_model_knows_the_series_of_the_database_image() -> None:
         "--enforce-gtid-consistency=ON",
         "--character-set-server=utf8mb4",
         "--collation-server=utf8mb4_0900_bin",
+        "--innodb-buffer-pool-size=${DB_BUFFER_POOL:?}",
+        "--max-connections=${DB_MAX_CONNECTIONS:?}",
     ],
 )
 def test_the_database_has_the_options_that_mlflow_and_backups_need(option: str) -> None:
@@ -205,6 +207,13 @@ def test_connections_are_renewed_before_mysql_closes_them() -> None:
 
     assert found is not None
     assert 0 < int(found[1]) < 28_800
+
+
+def test_the_server_opens_as_many_connections_as_it_is_told_and_migrate_its_own_few() -> None:
+    for name, variable in (("POOL_SIZE", "WEB_POOL_SIZE"), ("MAX_OVERFLOW", "WEB_MAX_OVERFLOW")):
+        line = f"MLFLOW_SQLALCHEMYSTORE_{name}: ${{{variable}:?}}\n"
+        assert line in service("web")
+        assert line not in service("migrate")
 
 
 def test_no_secret_is_in_the_environment_of_a_container() -> None:

@@ -12,7 +12,7 @@ from ops.release import Release
 from ops.rollout import Move
 from ops.settings import Settings
 from ops.site import Facts, Site
-from tests.conftest import FakeHost, a_container, a_release
+from tests.conftest import SIZE, FakeHost, a_container, a_release
 
 IDS = [f"2026112{day}T000000Z" for day in range(1, 5)]
 
@@ -154,13 +154,13 @@ def test_a_plan_holds_the_image_the_files_and_the_schema_the_image_says(
     settings: Settings,
 ) -> None:
     host = docker(settings)
-    move = deploys.planned(settings, host, [Facts()], migrate=False)
+    move = deploys.planned(settings, SIZE, host, [Facts()], migrate=False)
     new = move.release
 
     assert (stack.web_image(settings), "sha256:7") == (new.image, new.image_id)
     assert ("c0ffee", "abc-dirty", "deploy") == (new.schema, new.commit, new.what)
     assert new.id == new.origin
-    assert release.contents(settings, new.image)[0] == move.files
+    assert release.contents(settings, SIZE, new.image)[0] == move.files
     assert set(move.files) == set(new.files)
     assert sorted(move.secrets) == new.secrets
     assert host.ran("--head")
@@ -169,10 +169,24 @@ def test_a_plan_holds_the_image_the_files_and_the_schema_the_image_says(
 def test_the_schema_of_a_known_image_is_not_asked_for_again(settings: Settings) -> None:
     host = docker(settings)
     live = a_release(image_id="sha256:7", schema="known")
-    move = deploys.planned(settings, host, [Facts(live=live)], migrate=False)
+    move = deploys.planned(settings, SIZE, host, [Facts(live=live)], migrate=False)
 
     assert "known" == move.release.schema
     assert not host.ran("--head")
+
+
+def test_a_host_that_was_resized_is_a_change_and_the_same_host_is_none(settings: Settings) -> None:
+    first, again, larger = (
+        deploys.planned(settings, made, docker(settings), [Facts()], migrate=False).release
+        for made in (SIZE, SIZE, replace(SIZE, web_workers=4, buffer_pool=1536))
+    )
+
+    assert [] == release.differences(again, first)
+    assert again.same_content(first)
+    assert ["setting: DB_BUFFER_POOL '512M' -> '1536M'", "setting: WEB_WORKERS '2' -> '4'"] == (
+        release.differences(larger, first)
+    )
+    assert not larger.same_content(first)
 
 
 def test_the_plan_is_shown_with_every_change(

@@ -16,7 +16,7 @@ from ops.host_keys import HostKey
 from ops.hosts import Result
 from ops.settings import Settings
 from tests import patients
-from tests.conftest import FakeHost, StandInServer
+from tests.conftest import FakeHost, StandInServer, docker_info
 
 READING = {
     *("true", "date", "id", "df", "cat", "find", "readlink"),
@@ -121,7 +121,7 @@ def test_each_finding_is_a_line_with_its_remedy_below(
     host: Reached, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host.answers["sh -c"] = "tar\n"
-    host.answers[patients.MEMORY] = "MemTotal: 2000000 kB\n"
+    host.answers["docker info"] = docker_info(memory=1500 * 1024**2)
     with pytest.raises(OpsError, match="1 check failed") as caught:
         doctor.doctor(patients.NAME, as_json=False)
     out = capsys.readouterr().out
@@ -132,11 +132,14 @@ def test_each_finding_is_a_line_with_its_remedy_below(
     assert f"\n{patients.NAME}:\nok    host key       ssh-ed25519 {KEY.fingerprint}\n" in out
     assert "\nok    docker         28.2 with Compose 2.40\n" in out
     assert "\nfail  tools          missing: tar\n      try: run there: sudo apt-get install" in out
-    assert "\nwarn  memory         1.9 GiB; the stack may take 3.1 GiB\n      try: take a" in out
+    assert (
+        "\nwarn  memory         1.5 GiB; system and stack may take 1.8 GiB\n      try: take a"
+        in out
+    )
 
 
 def test_warnings_alone_are_no_failure(host: Reached, capsys: pytest.CaptureFixture[str]) -> None:
-    host.answers[patients.MEMORY] = "MemTotal: 2000000 kB\n"
+    host.answers["docker info"] = docker_info(memory=1500 * 1024**2)
 
     assert {row["state"] for row in rows(capsys)} == {"ok", "warn"}
 

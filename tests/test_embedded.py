@@ -17,10 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops import embedded, environment
+from ops import embedded, environment, sizing
 from ops.errors import OpsError
 from ops.hosts import LocalHost, Result
 from ops.settings import Settings
+from ops.sizing import Machine
 from tests.conftest import FakeHost, StandInServer, host_makes, installed, with_test_secrets
 
 # A leader that starts a worker, as MLflow's command does; both are in a session of their own.
@@ -216,7 +217,7 @@ def test_the_first_up_migrates_and_starts_the_server(ready: Settings, host: Mlfl
         "server",
         "--host=127.0.0.1",
         f"--port={ready.http_port}",
-        "--workers=2",
+        f"--workers={embedded.workers(ready)}",
         "--uvicorn-opts=--no-access-log",
     ]
     assert len(embedded.processes(ready)) == 1
@@ -248,6 +249,13 @@ def test_changed_settings_start_the_server_again(ready: Settings, host: MlflowHo
     assert up(replace(ready, web_workers=3), host)
     assert not before.is_running() or before.status() == psutil.STATUS_ZOMBIE
     assert "--workers=3" in host.started[1]
+
+
+def test_the_workers_follow_from_this_machine_unless_they_are_given(settings: Settings) -> None:
+    machine = Machine(os.cpu_count() or 1, psutil.virtual_memory().total)
+
+    assert sizing.sqlite_workers(settings, machine) == embedded.workers(settings)
+    assert 7 == embedded.workers(replace(settings, web_workers=7))
 
 
 def test_up_with_migrate_says_so_to_the_job(ready: Settings, host: MlflowHost) -> None:

@@ -7,6 +7,8 @@ import pytest
 from ops import images
 from ops.errors import OpsError
 from ops.hosts import Result
+from ops.sizing import Machine
+from tests.conftest import docker_info
 from tests.synthetic_images import (
     ALL,
     INFO,
@@ -19,6 +21,10 @@ from tests.synthetic_images import (
     sha,
 )
 
+FORM = (
+    "[{{json .ServerVersion}},{{json .DriverStatus}},{{json .DockerRootDir}},"
+    "{{json .Architecture}},{{json .NCPU}},{{json .MemTotal}}]"
+)
 IMAGE = Synthetic((b"base", b"own"))
 OTHER = Synthetic((b"base", b"theirs"))
 
@@ -45,8 +51,25 @@ def test_the_packing_is_what_the_engine_takes(version: str, containerd: bool, pa
     assert images.engine(host).architecture == "amd64"
 
 
-@pytest.mark.parametrize("answer", ["", "what?", '["",null,"",""]', '[null,null,"",""]'])
-def test_an_engine_that_does_not_tell_its_version_is_an_error(answer: str) -> None:
+def test_an_engine_tells_what_machine_it_is_on() -> None:
+    host = EngineDouble({INFO: docker_info(cores=4, memory=16_000_000_000)})
+
+    assert Machine(4, 16_000_000_000) == images.engine(host).machine
+    assert [f"{INFO} --format '{FORM}'"] == host.lines
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "what?",
+        '["",null,"","",2,1]',
+        '[null,null,"","",2,1]',
+        '["28.2",null,"",""]',
+        '["28.2",null,"","",null,1]',
+    ],
+)
+def test_an_engine_that_does_not_tell_its_version_or_its_machine_is_an_error(answer: str) -> None:
     with pytest.raises(OpsError, match="did not tell of its engine"):
         images.engine(EngineDouble({INFO: answer}))
 

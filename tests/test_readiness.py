@@ -5,12 +5,12 @@ import pytest
 from ops import readiness
 from ops.errors import OpsError
 from ops.hosts import Result
-from tests.conftest import FakeHost
+from tests.conftest import FakeHost, docker_info
 
 READY: dict[str, Result | str] = {
     "id -un": "ubuntu\n",
     "docker version": "28.2.2\n",
-    "docker info": '["28.2.2",[],"/var/lib/docker","x86_64"]\n',
+    "docker info": docker_info(),
     "docker compose version": "2.40.3\n",
     "sh -c": "",
 }
@@ -21,7 +21,7 @@ LACKS: list[tuple[dict[str, Result | str], str, str]] = [
     ({"docker version": Result(1, "", "no daemon")}, "no Docker Engine answers", "enable --now"),
     ({"docker compose version": Result(125, "", "")}, "without Compose v2", "compose-plugin"),
     ({"docker compose version": "2.17.3"}, "Compose 2.24 is needed", "compose-plugin"),
-    ({"docker info": '["19.3.1",[],"/","x86_64"]'}, "Engine 20.10 is needed", "newer Docker"),
+    ({"docker info": docker_info("19.3.1")}, "Engine 20.10 is needed", "newer Docker"),
     ({"sh -c": "flock\n"}, "missing: flock", "apt-get install util-linux"),
 ]
 

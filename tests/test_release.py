@@ -12,7 +12,7 @@ import pytest
 from ops import release, stack
 from ops.release import Release
 from ops.settings import Settings
-from tests.conftest import a_release
+from tests.conftest import SIZE, a_release
 
 
 def unpacked(data: bytes) -> dict[str, tuple[str, int]]:
@@ -54,7 +54,7 @@ def test_what_is_no_release_is_not_taken_for_one(entry: dict[str, str]) -> None:
 
 
 def test_a_release_holds_the_files_compose_and_nginx_read(settings: Settings) -> None:
-    files, variables = release.contents(settings, "registry/web:1")
+    files, variables = release.contents(settings, SIZE, "registry/web:1")
 
     assert {"compose.env", "compose/compose.yaml", "nginx/nginx.conf"} < set(files)
     assert "nginx/conf.d/mlflow.conf" in files
@@ -69,7 +69,7 @@ def test_a_release_with_a_database_elsewhere_has_the_overlay(
     there = replace(
         settings, database_host="db.example.com", database_ca_file=str(tmp_path / "ca.pem")
     )
-    files, variables = release.contents(there, "web:1")
+    files, variables = release.contents(there, SIZE, "web:1")
     made = a_release(files=dict.fromkeys(files, ""))
 
     assert ["compose/compose.yaml", stack.EXTERNAL_DATABASE] == made.compose_files
@@ -79,15 +79,18 @@ def test_a_release_with_a_database_elsewhere_has_the_overlay(
 
 
 def test_a_release_with_its_own_names_gives_compose_every_variable(settings: Settings) -> None:
-    _, variables = release.contents(settings, "web:1")
+    _, variables = release.contents(settings, SIZE, "web:1")
 
-    assert {*variables, "WEB_NAME"} == {*stack.compose_env(settings), *stack.local_env(settings)}
+    assert {*variables, "WEB_NAME"} == {
+        *stack.compose_env(settings, SIZE),
+        *stack.local_env(settings),
+    }
 
 
 def test_no_file_of_a_release_holds_a_secret_and_nothing_in_it_is_of_this_machine(
     settings: Settings,
 ) -> None:
-    files, _ = release.contents(settings, "web:1")
+    files, _ = release.contents(settings, SIZE, "web:1")
     text = "\n".join(files.values())
 
     for secret in (settings.mysql_password, settings.mysql_root_password, settings.kek_passphrase):

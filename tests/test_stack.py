@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 from ops import stack
 from ops.settings import Settings
 from ops.values import Secret
-from tests.conftest import ROOT, with_test_secrets
+from tests.conftest import ROOT, SIZE, with_test_secrets
 
 FULL: dict[str, Any] = {
     "artifacts_destination": "s3://bucket/prefix",
@@ -78,21 +78,21 @@ def test_compose_gets_a_value_for_every_name_in_its_file_and_no_other(settings: 
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     names = re.findall(r"\$\{(\w+)", "\n".join(lines))
 
-    here, common = set(stack.local_env(settings)), set(stack.compose_env(settings))
+    here, common = set(stack.local_env(settings)), set(stack.compose_env(settings, SIZE))
     assert set(names) == here | common
     assert not here & common
 
 
 def test_only_what_may_be_empty_is_empty(settings: Settings) -> None:
     text = (ROOT / "compose" / "compose.yaml").read_text("utf-8")
-    empty = {key for key, value in stack.compose_env(settings).items() if not value}
+    empty = {key for key, value in stack.compose_env(settings, SIZE).items() if not value}
 
     assert empty == {"S3_ENDPOINT_URL", "S3_REGION"}
     assert empty == set(re.findall(r"\$\{(\w+)\?\}", text))
 
 
 def test_what_compose_is_told_by_default(settings: Settings) -> None:
-    env = stack.compose_env(settings) | stack.local_env(settings)
+    env = stack.compose_env(settings, SIZE) | stack.local_env(settings)
     folder = settings.root / "data" / "compose"
 
     assert {key: env[key] for key in ("STACK_NAME", "BIND_ADDRESS", "HTTP_PORT")} == {
@@ -109,16 +109,28 @@ def test_what_compose_is_told_by_default(settings: Settings) -> None:
     assert env["KEK_PASSPHRASE_FILE"].startswith(f"{folder}/secrets/kek_passphrase-")
 
 
+def test_sizes_are_written_as_compose_and_mysql_read_them() -> None:
+    assert stack.sizes(SIZE) == {
+        "WEB_WORKERS": "2",
+        "WEB_POOL_SIZE": "20",
+        "WEB_MAX_OVERFLOW": "21",
+        "WEB_MEMORY_LIMIT": "1152m",
+        "DB_MEMORY_LIMIT": "1152m",
+        "DB_BUFFER_POOL": "512M",
+        "DB_MAX_CONNECTIONS": "338",
+    }
+
+
 def test_what_compose_is_told_holds_no_secret(settings: Settings) -> None:
     full = replace(settings, **FULL)
 
     for secret in secrets_of(full):
-        assert secret not in stack.render_env(stack.compose_env(full) | stack.local_env(full))
+        assert secret not in stack.render_env(stack.compose_env(full, SIZE) | stack.local_env(full))
 
 
 def test_the_rendered_file_is_read_back_as_given(settings: Settings, tmp_path: Path) -> None:
     odd = replace(settings, data_folder="größer $HOME #1")
-    variables = stack.compose_env(odd) | stack.local_env(odd)
+    variables = stack.compose_env(odd, SIZE) | stack.local_env(odd)
     (tmp_path / "compose.env").write_text(stack.render_env(variables), "utf-8")
 
     assert dotenv_values(tmp_path / "compose.env", interpolate=False) == variables
@@ -130,7 +142,7 @@ def test_direct_access_lets_clients_write_to_s3(settings: Settings) -> None:
 
     assert stack.default_artifact_root(proxied) == "mlflow-artifacts:/"
     assert stack.default_artifact_root(direct) == "s3://bucket/prefix"
-    assert stack.compose_env(proxied)["ARTIFACTS_DESTINATION"] == "s3://bucket/prefix"
+    assert stack.compose_env(proxied, SIZE)["ARTIFACTS_DESTINATION"] == "s3://bucket/prefix"
     assert stack.client_env(proxied) == {"MLFLOW_TRACKING_URI": "http://localhost:5050"}
     assert stack.client_env(direct) == {
         "MLFLOW_TRACKING_URI": "http://localhost:5050",
@@ -168,7 +180,9 @@ def test_a_database_elsewhere_has_an_overlay_and_no_service(elsewhere: Settings)
 def test_the_address_of_the_database_has_a_port(
     settings: Settings, given: str, address: str
 ) -> None:
-    found = stack.compose_env(replace(settings, database_host=given, database_ca_file=os.devnull))
+    found = stack.compose_env(
+        replace(settings, database_host=given, database_ca_file=os.devnull), SIZE
+    )
 
     assert found["DATABASE_ADDRESS"] == address
 
@@ -321,7 +335,7 @@ def test_the_public_address_alone_gives_server_names_and_origin(
     settings = with_test_secrets(Settings(public_url=url))
 
     assert stack.host_names(settings) == names
-    assert stack.compose_env(settings)["CORS_ORIGINS"] == origin
+    assert stack.compose_env(settings, SIZE)["CORS_ORIGINS"] == origin
     assert stack.server_env(settings)["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == origin
 
 
@@ -332,7 +346,9 @@ def test_the_embedded_server_is_told_what_compose_yaml_tells_web(settings: Setti
     text = (ROOT / "compose" / "compose.yaml").read_text("utf-8")
     web = text[text.index("\n  web:") : text.index("\n  nginx:")]
     told = set(re.findall(r"^      ((?:MLFLOW|AWS)_\w+):", web, re.MULTILINE))
-    only_mysql = {"MLFLOW_SQLALCHEMYSTORE_POOL_RECYCLE"}
+    only_mysql = {
+        f"MLFLOW_SQLALCHEMYSTORE_{name}" for name in ("POOL_RECYCLE", "POOL_SIZE", "MAX_OVERFLOW")
+    }
     elsewhere = {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_CRYPTO_KEK_PASSPHRASE"}
 
     assert set(stack.server_env(replace(settings, **FULL))) - elsewhere == told - only_mysql
@@ -434,12 +450,12 @@ def test_another_secret_replaces_the_container_that_reads_it(
     settings: Settings, change: dict[str, Any]
 ) -> None:
     before, after = (
-        stack.compose_env(each)["SECRETS_DIGEST"]
+        stack.compose_env(each, SIZE)["SECRETS_DIGEST"]
         for each in (settings, replace(settings, **change))
     )
 
     assert before != after
-    assert stack.compose_env(replace(settings, http_port=1))["SECRETS_DIGEST"] == before
+    assert stack.compose_env(replace(settings, http_port=1), SIZE)["SECRETS_DIGEST"] == before
 
 
 def test_a_digest_tells_names_and_values_apart() -> None:
@@ -451,4 +467,4 @@ def test_a_digest_tells_names_and_values_apart() -> None:
 def test_compose_and_the_embedded_server_are_told_the_same_of_hosts(settings: Settings) -> None:
     told = stack.server_env(settings)["MLFLOW_SERVER_ALLOWED_HOSTS"]
 
-    assert stack.compose_env(settings)["ALLOWED_HOSTS"] == told
+    assert stack.compose_env(settings, SIZE)["ALLOWED_HOSTS"] == told

@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from ops import console, probe, release, stack
+from ops import console, images, probe, release, sizing, stack
 from ops.front_door import FrontDoor
+from ops.hosts import LocalHost
 from ops.settings import Settings
 from tests import lab
 from tests.conftest import a_release
@@ -109,7 +110,10 @@ class Plain(Way):
 
     def files(self, settings: Settings, image: str) -> bytes:
         """Return the same files that a release has, in one folder that is written over."""
-        files, variables = release.contents(settings, image)
+        size = sizing.size(
+            settings, [images.engine(LocalHost()).machine]
+        )  # the lab's hosts are here
+        files, variables = release.contents(settings, size, image)
         made = replace(a_release(id="live", image=image), variables=variables)
         data = release.archive(made, files, stack.secret_files(settings))
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:  # read-only files are not written over

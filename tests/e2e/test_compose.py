@@ -16,6 +16,10 @@ from urllib.parse import urlsplit
 import pytest
 from dotenv import dotenv_values
 
+from ops import images, sizing
+from ops.hosts import LocalHost
+from ops.settings import Settings
+from ops.sizing import MIB
 from tests import lab
 from tests.e2e.conftest import (
     IN_A_VOLUME,
@@ -42,6 +46,15 @@ import os, sys
 import mlflow.server.fastapi_app, mlflow.store.tracking.sqlalchemy_store
 files = [getattr(module, "__cached__", None) for module in list(sys.modules.values())]
 print([file for file in files if file and not os.path.exists(file)])
+"""
+READ_SIZES = """
+import os, sqlalchemy as sa
+from mlflow.store.db.utils import create_sqlalchemy_engine
+engine = create_sqlalchemy_engine(os.environ["MLFLOW_BACKEND_STORE_URI"])
+with engine.connect() as connection:
+    names = "@@innodb_buffer_pool_size, @@max_connections, @@performance_schema"
+    print(*connection.execute(sa.text(f"SELECT {names}")).one(), engine.pool.size())
+    print(engine.pool._max_overflow)
 """
 READ_REVISION = """
 import os, sqlalchemy as sa
@@ -323,8 +336,9 @@ def test_the_server_compiles_nothing_at_its_start(stack: Project) -> None:
 
 
 def test_every_container_has_a_memory_limit_and_rotates_its_log(stack: Project) -> None:
-    gib = 1024**3
-    limits = {"db": gib, "web": 3 * gib // 2, "migrate": 3 * gib // 2, "nginx": gib // 8}
+    size = sizing.size(Settings(), [images.engine(LocalHost()).machine])
+    server = size.web_memory * MIB
+    limits = {"db": size.db_memory * MIB, "web": server, "migrate": server, "nginx": 128 * MIB}
     found = {name: inspect(stack, name)["HostConfig"] for name in SERVICES}
     assert limits == {name: host["Memory"] for name, host in found.items()}
     rotation = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "5"}}
@@ -333,6 +347,13 @@ def test_every_container_has_a_memory_limit_and_rotates_its_log(stack: Project) 
     }
     policies = {name: host["RestartPolicy"]["Name"] for name, host in found.items()}
     assert {**dict.fromkeys(RUNNING, "unless-stopped"), "migrate": "no"} == policies
+
+
+def test_mysql_and_the_server_have_what_was_computed_for_this_machine(stack: Project) -> None:
+    size = sizing.size(Settings(), [images.engine(LocalHost()).machine])
+    told = [size.buffer_pool * MIB, size.max_connections, 1, size.pool_size, size.max_overflow]
+    found = in_container(stack, "web", "python", "-c", READ_SIZES)
+    assert [str(each) for each in told] == found.stdout.split(), found.stderr
 
 
 @pytest.mark.parametrize("service", RUNNING)
