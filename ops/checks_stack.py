@@ -1,6 +1,8 @@
 """Checks of the stack on a host: its release, its services, MySQL's options, the record."""
 
-from ops import audit, console, sizing
+import re
+
+from ops import audit, console, sizing, stack
 from ops.checks import Check, Finding, NotChecked, fail, ok, warn
 from ops.containers import Container, age
 from ops.errors import OpsError
@@ -42,6 +44,34 @@ def release(patient: Patient) -> Finding:
     if live is None:
         raise NotChecked(f"nothing is deployed: invoke deploy --host {patient.given}")
     return ok(f"{live.id} ({live.what}, by {live.made_by})")
+
+
+def size(patient: Patient) -> Finding:
+    """Compare what the live release gives the services with what fits the machine as it is now."""
+    live, machine = patient.facts.live, patient.engine.machine
+    assert live is not None  # or "release" has said so
+    shared = len(patient.settings.deploy_hosts) > 1
+    other = [
+        f"{key} {live.variables.get(key, 'absent')}, not {fitting}"
+        for key, fitting in stack.sizes(patient.size).items()
+        if _misfit(key, live.variables.get(key, ""), fitting, shared=shared)
+    ]
+    cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
+    said = f"{cores}, {console.size(machine.memory)}"
+    if other:
+        return warn(f"not for {said}: {'; '.join(other)}", "invoke deploy")
+    return ok(f"for {said}")
+
+
+def _misfit(key: str, given: str, fitting: str, *, shared: bool) -> bool:
+    """Say whether a figure is another one; where several hosts share it, whether it is too much.
+
+    They all have what fits the smallest of them.
+    """
+    if shared and given:
+        too_much = int(re.sub(r"\D", "", given)) > int(re.sub(r"\D", "", fitting))
+        return too_much and key in ("WEB_WORKERS", "WEB_MEMORY_LIMIT")
+    return given != fitting
 
 
 def services(patient: Patient) -> Finding:
@@ -161,6 +191,7 @@ def record(patient: Patient) -> Finding:
 
 CHECKS: list[Check[Patient]] = [
     Check("release", release, needs=("docker access",)),
+    Check("size", size, needs=("release",)),
     Check("services", services, needs=("release",)),
     Check("restarts", restarts, needs=("release",)),
     Check("mysql", mysql, needs=("release",)),

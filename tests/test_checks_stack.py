@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops import checks_stack, stack
+from ops import checks_stack, sizing, stack
 from ops.checks import Finding, NotChecked
 from ops.errors import OpsError
 from ops.hosts import Result
 from ops.patient import Patient
 from ops.settings import Settings
+from ops.sizing import Machine
 from tests import patients
-from tests.conftest import ROOT
+from tests.conftest import ROOT, docker_info
 from tests.patients import AUDIT, IN_DB, IN_WEB, INSPECT, LIVE, RELEASES, containers, variables
 
 Look = Callable[[Patient], Finding]
@@ -27,6 +28,21 @@ LINES = patients.audit_lines(3)
 
 CASES: list[tuple[Look, dict[str, Result | str], str, str, str]] = [
     (checks_stack.release, {}, "ok", r"20261124T010203Z \(deploy, by ann@laptop\)", ""),
+    (checks_stack.size, {}, "ok", r"for 2 cores, 3\.8 GiB", ""),
+    (
+        checks_stack.size,
+        {"docker info": docker_info(cores=1)},
+        *(
+            "warn",
+            "not for 1 core, 3.8 GiB: WEB_WORKERS 2, not 1",
+            "invoke deploy",
+        ),
+    ),
+    (
+        checks_stack.size,
+        {RELEASES: replace(LIVE, variables={}).as_json()},
+        *("warn", "WEB_WORKERS absent, not 2; WEB_POOL_SIZE absent, not 20", "invoke deploy"),
+    ),
     (checks_stack.services, {}, "ok", "db healthy, web healthy, nginx healthy", ""),
     (
         checks_stack.services,
@@ -113,6 +129,23 @@ def test_an_answer_makes_a_finding(
     assert re.search(found, finding.found), finding
     assert remedy in finding.remedy
     assert bool(finding.remedy) == (state != "ok")
+
+
+@pytest.mark.parametrize(
+    ("cores", "state"), [(2, "ok"), (4, "ok"), (1, "warn")], ids=["smallest", "larger", "shrunk"]
+)
+def test_of_several_hosts_a_larger_one_has_what_fits_the_smallest(
+    settings: Settings, cores: int, state: str
+) -> None:
+    several = replace(settings, deploy_host="a,b", database_host="db")
+    live = replace(LIVE, variables=stack.sizes(sizing.size(several, [Machine(2, 3840 * 1024**2)])))
+    found = checks_stack.size(
+        patients.patient(
+            several, {RELEASES: live.as_json(), "docker info": docker_info(cores=cores)}
+        )
+    )
+
+    assert state == found.state, found
 
 
 def test_before_the_first_deploy_there_is_nothing_to_look_at(settings: Settings) -> None:

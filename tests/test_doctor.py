@@ -79,7 +79,7 @@ def test_all_is_well_on_a_healthy_host(host: Reached, capsys: pytest.CaptureFixt
     assert [row["check"] for row in found if row["host"] == "this machine"] == [
         *("settings", "docker", "git", "disk")
     ]
-    assert len([row for row in found if row["host"] == patients.NAME]) == 20
+    assert len([row for row in found if row["host"] == patients.NAME]) == 21
 
 
 def test_nothing_is_changed_anywhere(
