@@ -39,7 +39,7 @@ from ops.permissions import CALLS, allowed_by
 from ops.settings import Settings
 from ops.site import Facts
 from tests.aws import REGION, Aws, Fault, loader, running
-from tests.conftest import ROOT, StandInServer, a_release, with_test_secrets
+from tests.conftest import ROOT, SIZE, StandInServer, a_release, with_test_secrets
 from tests.ec2 import PRICES, asked, held, ready
 from tests.ssh_server import SshServer
 from tests.synthetic_images import EngineDouble
@@ -116,7 +116,7 @@ def push_what_is_there(stage: Stage) -> None:
 def deploy(stage: Stage) -> None:
     """Of a deploy, the two steps that have to do with images; the others have not with AWS."""
     settings = stage.settings(root=ROOT, registry=ECR)
-    move = deploys.planned(settings, stage.engine, [Facts()], migrate=False)
+    move = deploys.planned(settings, SIZE, stage.engine, [Facts()], migrate=False)
     supply.provide(settings, stage.engine, [stage.engine], move.release)
 
 
