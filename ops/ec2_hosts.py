@@ -17,7 +17,7 @@ def show(region: str, *, as_json: bool) -> None:
     """Print the hosts of the region, and the data volumes that are left of others."""
     with in_our_words(REFUSED):
         account = log_in(region)
-        rows = _machines(account) + _left(account)
+        rows = _rows(account)
     rows.sort(key=lambda row: (row["name"], row["instance"]))
     if as_json:
         console.result_json(rows)
@@ -30,8 +30,8 @@ def show(region: str, *, as_json: bool) -> None:
         console.result("  ".join(word for word in words if word))
 
 
-def _machines(account: Account) -> list[dict[str, str]]:
-    """Return a row for each machine with our tag."""
+def _rows(account: Account) -> list[dict[str, str]]:
+    """Return a row for each machine with our tag, and for each data volume without a machine."""
     pages = account.ec2.get_paginator("describe_instances").paginate(
         Filters=[
             {"Name": "tag-key", "Values": [TAG]},
@@ -41,28 +41,22 @@ def _machines(account: Account) -> list[dict[str, str]]:
     groups = [group for page in pages for group in page["Reservations"]]
     machines = [each for group in groups for each in group["Instances"]]
     volumes = _volumes(account)
+    left = volumes.keys() - {_tag(each) for each in machines}
     return [
-        {
-            "name": _tag(each),
-            "instance": each["InstanceId"],
-            "type": each["InstanceType"],
-            "state": each["State"]["Name"],
-            "address": each.get("PublicIpAddress") or each.get("PrivateIpAddress", ""),
-            "volume": volumes.get(_tag(each), ""),
-        }
-        for each in machines
+        *(_row(_tag(each), each, volumes.get(_tag(each), "")) for each in machines),
+        *(_row(name, {}, volumes[name]) for name in left),
     ]
 
 
-def _left(account: Account) -> list[dict[str, str]]:
-    """Return a row for each data volume without a machine."""
-    machines = {row["name"] for row in _machines(account)}
-    plain = {"instance": "", "type": "", "state": "", "address": ""}
-    return [
-        {"name": name, **plain, "volume": volume}
-        for name, volume in _volumes(account).items()
-        if name not in machines
-    ]
+def _row(name: str, machine: Any, volume: str) -> dict[str, str]:  # noqa: ANN401 - EC2's answer
+    return {
+        "name": name,
+        "instance": machine.get("InstanceId", ""),
+        "type": machine.get("InstanceType", ""),
+        "state": machine.get("State", {}).get("Name", ""),
+        "address": machine.get("PublicIpAddress") or machine.get("PrivateIpAddress", ""),
+        "volume": volume,
+    }
 
 
 def _volumes(account: Account) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from ops.aws import patiently, tolerating
 from ops.ec2_part import Part, Wanted, filters, tagged
 from ops.ec2_volume import DataVolume
+from ops.errors import refusal
 from ops.permissions import TAG
 
 __all__ = ["DEVICE", "HOP_LIMIT", "Instance"]
@@ -36,6 +37,12 @@ class Instance(Part):
             Filters=filters(self.name, instance_state_name=THERE)
         )["Reservations"]
         machines = [each for group in found for each in group["Instances"]]
+        if len(machines) > 1:
+            listed = ", ".join(sorted(each["InstanceId"] for each in machines))
+            raise refusal(
+                f"the host {self.name} has {len(machines)} machines: {listed}",
+                "end those that are not to be used, or take the tag mlflow-compose off them",
+            )
         self.machine = machines[0] if machines else None
         self.identity = self.machine["InstanceId"] if self.machine else ""
         self.guarded = False

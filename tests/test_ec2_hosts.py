@@ -58,14 +58,29 @@ def test_hosts_are_listed_and_the_data_that_is_left_of_one(
     assert "machines" not in held(aws)
 
 
-@pytest.mark.usefixtures("folder")
-def test_many_hosts_come_in_pages(account: Account, aws: Aws) -> None:
-    """moto sends a page at a time only if asked to, so this counts what is asked for."""
-    aws.calls.clear()
-    rows = ec2_hosts._machines(account)
+def page(name: str, token: str) -> tuple[str, bytes]:
+    """Return a page of machines with one on it, as EC2 sends it where there are many."""
+    machine = (
+        f"<instanceId>i-{name}</instanceId><instanceType>t3.medium</instanceType>"
+        "<instanceState><name>running</name></instanceState>"
+        f"<tagSet><item><key>mlflow-compose</key><value>{name}</value></item></tagSet>"
+    )
+    group = f"<item><instancesSet><item>{machine}</item></instancesSet></item>"
+    text = f"<reservationSet>{group}</reservationSet><nextToken>{token}</nextToken>"
+    response = f"<DescribeInstancesResponse>{text}</DescribeInstancesResponse>"
+    return "text/xml", response.encode()
 
-    assert [] == rows
-    assert {"DescribeInstances", "DescribeVolumes"} == set(aws.operations)
+
+@pytest.mark.usefixtures("folder")
+def test_hosts_on_every_page_are_listed(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
+    """moto sends all of a few machines on one page."""
+    aws.answers["DescribeInstances"] = lambda call: (
+        page("two", "") if call.fields.get("NextToken") else page("one", "more")
+    )
+    ec2_hosts.show("", as_json=True)
+
+    assert ["one", "two"] == [row["name"] for row in json.loads(capsys.readouterr().out)]
+    assert 2 == aws.operations.count("DescribeInstances")
 
 
 @pytest.mark.usefixtures("folder")

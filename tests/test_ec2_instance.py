@@ -8,9 +8,10 @@ from ops.aws import Account
 from ops.ec2_firewall import Firewall
 from ops.ec2_instance import Instance
 from ops.ec2_key import KeyPair
-from ops.ec2_part import Wanted, label
+from ops.ec2_part import Wanted, label, tagged
 from ops.ec2_role import Role
 from ops.ec2_volume import DataVolume
+from ops.errors import OpsError
 from tests.aws import Aws, Fault
 from tests.ec2 import held, made, ready, wanted
 
@@ -101,6 +102,18 @@ def test_a_role_that_ec2_does_not_know_yet_is_waited_for(
         made(instance, want)
 
     assert 1 == len(held(aws)["machines"])
+
+
+def test_two_machines_are_refused_by_name(instance: Instance, want: Wanted, aws: Aws) -> None:
+    made(instance, want)
+    tags = tagged("instance", "mlflow")
+    aws.client("ec2").run_instances(
+        ImageId=want.image, MinCount=1, MaxCount=1, TagSpecifications=tags
+    )
+    with pytest.raises(OpsError, match="has 2 machines: i-") as caught:
+        instance.look()
+
+    assert all(each in caught.value.cause for each in held(aws)["machines"])
 
 
 def test_ending_it_leaves_the_data(instance: Instance, want: Wanted, aws: Aws) -> None:
