@@ -29,10 +29,10 @@
   back), `probe` (a client that counts), `prune` (what is not needed any more), `rollout` (all hosts
   together), `fleet` (the hosts a command is for), `dry` (a host imagined for a dry run); `builds`,
   `deploys` and `remote` are what the tasks call. `policies`: what IAM has to allow for all of it.
-- A host on EC2: `ec2_part` (what its parts have in common), `ec2_role`, `ec2_key`, `ec2_firewall`,
-  `ec2_volume`, `ec2_instance`, `ec2_address`; `ec2_host` puts them in order; `ec2_images` and
-  `ec2_place` (what it is started from, and where), `prices`; `provision` makes one,
-  `ec2_hosts` lists and ends them.
+- A host on EC2: `ec2_images` and `ec2_place` (what it is started from, and where), `ec2_part` (what
+  its parts have in common), `ec2_role`, `ec2_key`, `ec2_firewall`, `ec2_volume`, `ec2_instance`,
+  `ec2_address`; `ec2_host` puts them in order; `prices`; `provision` makes one, `ec2_hosts` lists
+  and ends them.
 - A bare host made ready: `steps` (what one is), `distributions`, `packages`, `daemon`, `plugin`,
   `upkeep`, `data_device`; `prepare` puts them in order.
 - `patient` is a host under examination: `checks_host`, `checks_stack`, `checks_s3`, `checks_door`,

@@ -70,7 +70,7 @@ class Firewall(Part):
                 ec2.create_security_group(
                     GroupName=wanted.label,
                     Description=f"The front door and SSH of {self.name}",
-                    VpcId=wanted.vpc,
+                    VpcId=wanted.place.vpc,
                     TagSpecifications=tagged("security-group", self.name),
                 )
             ec2.get_waiter("security_group_exists").wait(

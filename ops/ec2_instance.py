@@ -133,7 +133,7 @@ class Instance(Part):
             NetworkInterfaces=[
                 {
                     "DeviceIndex": 0,
-                    "SubnetId": wanted.subnet,
+                    "SubnetId": wanted.place.subnet,
                     "Groups": [self._group(wanted)],
                     "AssociatePublicIpAddress": True,
                 }

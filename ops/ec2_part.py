@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.aws import Account
+from ops.ec2_place import Place
 from ops.permissions import TAG
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ class Wanted:
     system: str
     image: str
     root_device: str
-    subnet: str
-    vpc: str
-    zone: str
+    place: Place
     root_gib: int
     data_gib: int
     public_key: str

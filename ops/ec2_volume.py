@@ -34,13 +34,13 @@ class DataVolume(Part):
         """Make one where there is none; another size is nothing to be done from here."""
         if self.identity:
             return []
-        return [f"make an encrypted data volume of {wanted.data_gib} GiB in {wanted.zone}"]
+        return [f"make an encrypted data volume of {wanted.data_gib} GiB in {wanted.place.zone}"]
 
     def make(self, wanted: Wanted) -> None:
         """Make it and wait until it can be attached."""
         # botocore adds a client token: an answer that is lost makes no second volume.
         made = self.account.ec2.create_volume(
-            AvailabilityZone=wanted.zone,
+            AvailabilityZone=wanted.place.zone,
             Size=wanted.data_gib,
             VolumeType="gp3",
             Encrypted=True,

@@ -15,6 +15,7 @@ from ops import (
     key_files,
     policies,
     prices,
+    sizing,
     trust,
 )
 from ops.aws import in_our_words, log_in
@@ -23,6 +24,7 @@ from ops.ec2_part import Wanted
 from ops.errors import REFUSED, OpsError, refusal
 from ops.front_door import FrontDoor, RequestError
 from ops.settings import Settings
+from ops.sizing import Machine
 
 __all__ = ["Asked", "provision"]
 
@@ -37,6 +39,9 @@ CONSOLE_SECONDS = 300.0
 """A first boot writes its host keys to the console; EC2 shows them within a few minutes."""
 
 CONSOLE_POLL = 5.0
+SEEN = (15, 16)
+"""The part of its nominal memory that a machine's kernel sees (docs/settings.md, "Size")."""
+
 DISK = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
 """What udev calls a volume, by its id without the dash, whatever its device's name is."""
 
@@ -72,7 +77,9 @@ def provision(asked: Asked, *, yes: bool) -> None:
         wanted = _wanted(asked, host, settings, public)
         todo = host.todo(wanted)
     if todo:
-        _confirm(host, wanted, todo, yes=yes)
+        _show(host, wanted, todo, settings)
+        if not yes:
+            consent.ask("Go on?", elsewhere="repeat it with --yes")
         wanted = replace(wanted, public_key=public or key_files.make(key))
         host.make(wanted, lambda line: console.say(f"  {line}"))
     else:
@@ -140,9 +147,7 @@ def _wanted(asked: Asked, host: Ec2Host, settings: Settings, public: str) -> Wan
         system=asked.system,
         image=image,
         root_device=root_device,
-        subnet=place.subnet,
-        vpc=place.vpc,
-        zone=place.zone,
+        place=place,
         root_gib=asked.disk,
         data_gib=asked.data,
         public_key=public,
@@ -173,8 +178,8 @@ def _own_address() -> str:
         ) from None
 
 
-def _confirm(host: Ec2Host, wanted: Wanted, todo: list[str], *, yes: bool) -> None:
-    """Show what would be done and what it costs, and ask."""
+def _show(host: Ec2Host, wanted: Wanted, todo: list[str], settings: Settings) -> None:
+    """Say what would be done; of a machine to be made also what runs on it and what it costs."""
     account = host.account
     console.say(f"the host {host.name} in {account.region}, account {account.id}:")
     for line in todo:
@@ -182,11 +187,19 @@ def _confirm(host: Ec2Host, wanted: Wanted, todo: list[str], *, yes: bool) -> No
     if wanted.policy is None:
         console.say("  its role reaches no bucket: ARTIFACTS_DESTINATION is not set")
     if host.instance.machine is None:
+        console.say(f"  {_room(wanted, settings)}")
         gib = wanted.root_gib + wanted.data_gib
         for line in prices.monthly(account, wanted.instance_type, gib):
             console.say(f"  {line}")
-    if not yes:
-        consent.ask("Go on?", elsewhere="repeat it with --yes")
+
+
+def _room(wanted: Wanted, settings: Settings) -> str:
+    """Return what the services will be given on a machine of this type."""
+    seen = wanted.place.memory * SEEN[0] // SEEN[1]
+    made = sizing.size(settings, [Machine(wanted.place.cores, seen)])
+    workers = f"{made.web_workers} worker{'s' if made.web_workers > 1 else ''}"
+    server = f"the server there has {workers} in {made.web_memory} MiB"
+    return server if settings.database_host else f"{server}, MySQL {made.db_memory} MiB"
 
 
 def _introduce(settings: Settings, host: Ec2Host, asked: Asked, key: Path) -> None:

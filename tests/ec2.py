@@ -3,6 +3,7 @@
 from typing import Any
 
 from ops.ec2_part import Part, Wanted
+from ops.ec2_place import Place
 from ops.provision import Asked
 from tests.aws import Aws
 
@@ -53,9 +54,14 @@ def wanted(aws: Aws, **given: Any) -> Wanted:
         "system": "ubuntu",
         "image": "ami-0123456789abcdef0",
         "root_device": "/dev/sda1",
-        "subnet": subnet["SubnetId"],
-        "vpc": subnet["VpcId"],
-        "zone": subnet["AvailabilityZone"],
+        "place": Place(
+            architecture="x86_64",
+            cores=2,
+            memory=4 * 1024**3,
+            vpc=subnet["VpcId"],
+            subnet=subnet["SubnetId"],
+            zone=subnet["AvailabilityZone"],
+        ),
         "root_gib": 20,
         "data_gib": 50,
         "public_key": HOST_KEY,

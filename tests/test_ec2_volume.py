@@ -15,7 +15,7 @@ def test_a_volume_is_encrypted_and_where_the_machine_will_be(account: Account, a
     made(volume, want)
     [found] = account.ec2.describe_volumes()["Volumes"]
 
-    assert (True, "gp3", 50, want.zone) == (
+    assert (True, "gp3", 50, want.place.zone) == (
         found["Encrypted"],
         found["VolumeType"],
         found["Size"],

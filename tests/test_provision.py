@@ -72,6 +72,7 @@ def test_the_plan_says_what_is_made_and_what_it_costs(
 
     assert f"the host mlflow in {REGION}, account 123456789012:" in said
     assert "open port 22 to 203.0.113.7/32" in said
+    assert "the server there has 2 workers in 1152 MiB, MySQL 1152 MiB" in said
     assert "t3.medium: 36.50 USD a month" in said
     assert "about 46 USD a month" in said
     assert "its role reaches no bucket: ARTIFACTS_DESTINATION is not set" in said
