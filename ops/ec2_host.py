@@ -1,7 +1,6 @@
 """A host on EC2 as a whole: its parts in the order in which they are made."""
 
-from collections.abc import Callable
-
+from ops import console
 from ops.aws import Account, in_our_words
 from ops.ec2_address import ElasticIp
 from ops.ec2_firewall import Firewall
@@ -37,7 +36,7 @@ class Ec2Host:
         """Return what is not as wanted, a line each. After `look`."""
         return [f"{part.title}: {line}" for part in self.parts for line in part.todo(wanted)]
 
-    def make(self, wanted: Wanted, say: Callable[[str], None]) -> None:
+    def make(self, wanted: Wanted) -> None:
         """Bring all to what is wanted. If it fails, what was not there before goes again.
 
         What it made is found anew by its name, not remembered: an answer that was lost may have
@@ -49,14 +48,14 @@ class Ec2Host:
                 for part in self.parts:
                     part.look()
                     if part.todo(wanted):
-                        say(part.title)
-                        part.make(wanted)
+                        with console.progress(part.title):
+                            part.make(wanted)
                 self.look()
         except BaseException as error:
-            self._undo(before, say, error)
+            self._undo(before, error)
             raise
 
-    def _undo(self, before: set[str], say: Callable[[str], None], error: BaseException) -> None:
+    def _undo(self, before: set[str], error: BaseException) -> None:
         """Remove what is there now and was not before, the last first."""
         left = []
         for part in reversed(self.parts):
@@ -66,8 +65,8 @@ class Ec2Host:
                 with in_our_words(FAILED):
                     part.look()
                     if part.identity:
-                        say(f"undoing: {part.title}")
-                        part.remove()
+                        with console.progress(f"undoing: {part.title}"):
+                            part.remove()
             except OpsError as problem:
                 left.append(f"{part.title} {part.identity}: {problem.cause}")
         if left:
@@ -82,9 +81,9 @@ class Ec2Host:
         there = [part for part in self.parts if part.identity]
         return [part for part in there if data or part is not self.volume]
 
-    def remove(self, say: Callable[[str], None], *, data: bool) -> None:
+    def remove(self, *, data: bool) -> None:
         """Remove it, the last made first."""
         with in_our_words(FAILED):
             for part in reversed(self.going(data=data)):
-                say(part.title)
-                part.remove()
+                with console.progress(f"removing: {part.title}"):
+                    part.remove()

@@ -88,7 +88,7 @@ def terminate(name: str, region: str, *, confirm: str, with_data: bool) -> None:
             raise refusal(f"--confirm {confirm} is not {name}; nothing was changed", "correct it")
         consent.ask("End it?", answer=name, elsewhere=f"repeat it with --confirm {name}")
     addresses = {host.instance.address, host.instance.identity} - {""}
-    host.remove(lambda line: console.say(f"  {line}"), data=with_data)
+    host.remove(data=with_data)
     for address in addresses:
         host_keys.pin(settings, address, [])  # EC2 gives addresses to others
     kept = [each for each in settings.deploy_hosts if values.ssh_host(each).name not in addresses]

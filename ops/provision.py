@@ -81,7 +81,7 @@ def provision(asked: Asked, *, yes: bool) -> None:
         if not yes:
             consent.ask("Go on?", elsewhere="repeat it with --yes")
         wanted = replace(wanted, public_key=public or key_files.make(key))
-        host.make(wanted, lambda line: console.say(f"  {line}"))
+        host.make(wanted)
     else:
         console.say(f"the host {asked.name} is as asked; nothing to do")
     _introduce(settings, host, asked, key)

@@ -9,10 +9,6 @@ from tests.aws import Aws, Fault
 from tests.ec2 import held, ready, wanted
 
 
-def quiet(_: str) -> None:
-    """Say nothing."""
-
-
 @pytest.fixture
 def host(account: Account, aws: Aws) -> Ec2Host:
     ready(aws)
@@ -24,7 +20,7 @@ def host(account: Account, aws: Aws) -> Ec2Host:
 def test_what_cannot_be_taken_back_is_named(host: Ec2Host, aws: Aws) -> None:
     stuck = Fault(lambda _, call: call.operation in ("RunInstances", "DeleteVolume"), "VolumeInUse")
     with aws.failing(stuck), pytest.raises(OpsError, match="not all that was made") as caught:
-        host.make(wanted(aws), quiet)
+        host.make(wanted(aws))
     [volume] = held(aws)["volumes"]
 
     assert ["volumes"] == list(held(aws))
@@ -39,7 +35,7 @@ def test_what_was_there_before_stays_when_the_rest_is_taken_back(host: Ec2Host, 
     host.look()
     failing = Fault(lambda _, call: call.operation == "RunInstances")
     with aws.failing(failing), pytest.raises(OpsError, match="RunInstances"):
-        host.make(wanted(aws), quiet)
+        host.make(wanted(aws))
 
     assert {"volumes": [host.volume.identity]} == held(aws)
 

@@ -20,7 +20,7 @@ def host(account: Account, aws: Aws) -> Ec2Host:
     image = aws.client("ssm").get_parameter(Name="any")["Parameter"]["Value"]
     found = Ec2Host(account, "mlflow")
     found.look()
-    found.make(wanted(aws, image=image), lambda _: None)
+    found.make(wanted(aws, image=image))
     return found
 
 
