@@ -2,10 +2,9 @@
 
 - Values: `errors`, `values`, `envfile`, `settings`, `sizing` (what a machine gives the services).
 - The outside world: `console` (what a person sees), `consent` (what one agrees to), `hosts` (where
-  commands run), `front_door`
-  (HTTP as a client speaks it).
-- AWS: `permissions` (what our calls need), `aws` (who we are there, and its errors in our words),
-  `caller` (the former shown), `ecr` (a registry of images).
+  commands run), `front_door` (HTTP as a client speaks it).
+- AWS: `scopes` and `permissions` (what our calls need, and on what), `aws` (who we are there, and
+  its errors in our words), `caller` (the former shown), `ecr` (a registry of images).
 - Buckets: `bucket_wishes` (what a person wants), `bucket_rules` (policy, lifecycle and the like as
   documents), `buckets` (one as we reach it), `bucket_aspects` (how one is and should be),
   `bucket_access` and `bucket_keeping` (who gets in, what is kept how long); `create_bucket` is what

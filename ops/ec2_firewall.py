@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ops.aws import tolerating
 from ops.ec2_part import Part, Wanted, label, tagged
 from ops.errors import refusal
-from ops.permissions import TAG
+from ops.scopes import TAG
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import IpPermissionTypeDef

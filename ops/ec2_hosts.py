@@ -7,7 +7,7 @@ from ops.aws import Account, in_our_words, log_in
 from ops.ec2_host import Ec2Host
 from ops.ec2_instance import THERE
 from ops.errors import REFUSED, refusal
-from ops.permissions import TAG
+from ops.scopes import TAG
 from ops.settings import Settings
 
 __all__ = ["show", "terminate"]

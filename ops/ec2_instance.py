@@ -4,7 +4,7 @@ from ops.aws import patiently, tolerating
 from ops.ec2_part import Part, Wanted, filters, tagged
 from ops.ec2_volume import DataVolume
 from ops.errors import refusal
-from ops.permissions import TAG
+from ops.scopes import TAG
 
 __all__ = ["DEVICE", "HOP_LIMIT", "Instance"]
 

@@ -3,7 +3,7 @@
 from ops.aws import tolerating
 from ops.ec2_part import Part, Wanted, label, tagged
 from ops.errors import refusal
-from ops.permissions import TAG
+from ops.scopes import TAG
 
 __all__ = ["KeyPair"]
 

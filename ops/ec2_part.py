@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.aws import Account
 from ops.ec2_place import Place
-from ops.permissions import TAG
+from ops.scopes import TAG
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import ResourceTypeType

@@ -6,7 +6,7 @@ from typing import Any
 from ops.aws import tolerating
 from ops.ec2_part import Part, Wanted, label
 from ops.errors import refusal
-from ops.permissions import TAG
+from ops.scopes import TAG
 
 __all__ = ["Role"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ops import console
 from ops.aws import Account, in_our_words, log_in
 from ops.errors import FAILED, REFUSED
-from ops.permissions import TAG
+from ops.scopes import TAG
 from ops.values import Secret
 
 if TYPE_CHECKING:

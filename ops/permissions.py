@@ -3,95 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["CALLS", "CI", "INSTANCE", "OPERATOR", "TAG", "Call", "Scope", "actions", "allowed_by"]
+from ops import scopes
+from ops.scopes import Scope
 
-TAG = "mlflow-compose"
-"""The tag on all that is made in an account; its value is the name of the host, or of the stack."""
-
-OPERATOR, CI, INSTANCE = "operator", "ci", "instance"
-
-EC2 = "arn:{partition}:ec2:{region}:{account}"
-IAM = "arn:{partition}:iam::{account}"
-
-Condition = Mapping[str, Mapping[str, str]]
-TAGGED_AT_BIRTH: Condition = {"StringEquals": {f"aws:RequestTag/{TAG}": "{name}"}}
-ANY_TAG_AT_BIRTH: Condition = {"StringLike": {f"aws:RequestTag/{TAG}": "*"}}
-ANY_TAG: Condition = {"StringLike": {f"aws:ResourceTag/{TAG}": "*"}}
-OURS: Condition = {"StringEquals": {f"aws:ResourceTag/{TAG}": "{name}"}}
-
-
-@dataclass(frozen=True, eq=False)
-class Scope:
-    """What actions are allowed on, and under which condition: one statement of a policy.
-
-    `policies` says which policies have it. ops/policies.py fills in the names in braces, and leaves
-    out what speaks of a name that has no value there; with `only_with` it hangs on one more name.
-    """
-
-    sid: str
-    resources: tuple[str, ...]
-    policies: tuple[str, ...] = (OPERATOR,)
-    condition: Condition = field(default_factory=dict)
-    only_with: str = "partition"
-
-
-# "*" is for actions that IAM knows no resource of.
-LOOK = Scope("Look", ("*",))
-MACHINES = Scope("Machines", (f"{EC2}:instance/*",))
-IMAGES = Scope("Images", ("arn:{partition}:ssm:{region}::parameter/aws/service/*",))
-
-# Hosts. What is made has our tag from its first moment, and what has not is neither changed nor
-# removed. Names begin with mlflow-compose-, where AWS has names.
-NEW_THINGS = Scope("NewThings", (f"{EC2}:*/*",), condition=ANY_TAG_AT_BIRTH)
-OUR_THINGS = Scope("OurThings", (f"{EC2}:*/*",), condition=ANY_TAG)
-STARTED_WITH = Scope(
-    "StartedWith",
-    (
-        "arn:{partition}:ec2:{region}::image/*",
-        *(f"{EC2}:{kind}/*" for kind in ("key-pair", "network-interface", "security-group")),
-        *(f"{EC2}:{kind}/*" for kind in ("subnet", "volume")),
-    ),
-)
-NETWORK = Scope("Network", (f"{EC2}:vpc/*",))
-INTERFACES = Scope("Interfaces", (f"{EC2}:network-interface/*",))  # EC2 makes them, without our tag
-TAGS = Scope("Tags", (f"{EC2}:*/*",), condition={"StringLike": {"ec2:CreateAction": "*"}})
-ROLE = Scope("Role", (f"{IAM}:role/{TAG}-*",))
-PROFILE = Scope("Profile", (f"{IAM}:instance-profile/{TAG}-*",))
-ROLE_FOR_EC2 = Scope(
-    "RoleForEc2",
-    (f"{IAM}:role/{TAG}-*",),
-    condition={"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
-)
-SESSION_MANAGER = Scope(
-    "SessionManager",
-    (f"{IAM}:role/{TAG}-*",),
-    condition={
-        "ArnEquals": {
-            "iam:PolicyARN": "arn:{partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
-        }
-    },
-)
-
-REGISTRY = Scope("Registry", ("*",), (OPERATOR, CI), only_with="repository")
-REPOSITORY = Scope("Repository", ("{repository}",), (OPERATOR, CI))
-NEW_REPOSITORY = Scope("NewRepository", ("{repository}",), condition=TAGGED_AT_BIRTH)
-OUR_REPOSITORY = Scope("OurRepository", ("{repository}",), condition=OURS)
-
-BUCKETS = Scope("Buckets", ("arn:{partition}:s3:::{bucket}",))
-ARTIFACTS = Scope("Artifacts", ("arn:{partition}:s3:::{artifacts}/*",), (INSTANCE,))
-# Two, for without a prefix there is nothing to compare. With one, an object that is not there is
-# answered 403 and not 404: who asks for an object names no prefix, so it is no listing of ours.
-ARTIFACTS_BUCKET = Scope("ArtifactsBucket", ("arn:{partition}:s3:::{whole_bucket}",), (INSTANCE,))
-ARTIFACTS_FOLDER = Scope(
-    "ArtifactsFolder",
-    ("arn:{partition}:s3:::{shared_bucket}",),
-    (INSTANCE,),
-    {"StringLike": {"s3:prefix": "{prefix}/*"}},
-)
-# With ARTIFACT_ACCESS=direct the smoke test writes to S3 itself: one object, always of this name.
-SMOKE = Scope("SmokeTest", ("arn:{partition}:s3:::{direct}/*/smoke.bin",))
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
-KEY = Scope("Key", ("{kms_key}",), (INSTANCE, OPERATOR), {"StringLike": {"kms:ViaService": "s3.*"}})
+__all__ = ["CALLS", "Call", "actions", "allowed_by"]
 
 
 @dataclass(frozen=True)
@@ -134,113 +49,126 @@ CALLS: dict[str, Call] = {
         )
     ),
     "DescribeInstances": Call(
-        ("trust", "provision", "hosts", "terminate"), {LOOK: ("ec2:DescribeInstances",)}
+        ("trust", "provision", "hosts", "terminate"), {scopes.LOOK: ("ec2:DescribeInstances",)}
     ),
-    "GetConsoleOutput": Call(("trust", "provision"), {MACHINES: ("ec2:GetConsoleOutput",)}),
+    "GetConsoleOutput": Call(("trust", "provision"), {scopes.MACHINES: ("ec2:GetConsoleOutput",)}),
     "DescribeInstanceAttribute": Call(
-        ("provision", "terminate"), {MACHINES: ("ec2:DescribeInstanceAttribute",)}
+        ("provision", "terminate"), {scopes.MACHINES: ("ec2:DescribeInstanceAttribute",)}
     ),
-    "DescribeVolumes": Call(("provision", "hosts", "terminate"), {LOOK: ("ec2:DescribeVolumes",)}),
-    "DescribeKeyPairs": Call(("provision", "terminate"), {LOOK: ("ec2:DescribeKeyPairs",)}),
+    "DescribeVolumes": Call(
+        ("provision", "hosts", "terminate"), {scopes.LOOK: ("ec2:DescribeVolumes",)}
+    ),
+    "DescribeKeyPairs": Call(("provision", "terminate"), {scopes.LOOK: ("ec2:DescribeKeyPairs",)}),
     "DescribeSecurityGroups": Call(
-        ("provision", "terminate"), {LOOK: ("ec2:DescribeSecurityGroups",)}
+        ("provision", "terminate"), {scopes.LOOK: ("ec2:DescribeSecurityGroups",)}
     ),
-    "DescribeAddresses": Call(("provision", "terminate"), {LOOK: ("ec2:DescribeAddresses",)}),
-    "DescribeInstanceTypes": Call(("provision",), {LOOK: ("ec2:DescribeInstanceTypes",)}),
+    "DescribeAddresses": Call(
+        ("provision", "terminate"), {scopes.LOOK: ("ec2:DescribeAddresses",)}
+    ),
+    "DescribeInstanceTypes": Call(("provision",), {scopes.LOOK: ("ec2:DescribeInstanceTypes",)}),
     "DescribeInstanceTypeOfferings": Call(
-        ("provision",), {LOOK: ("ec2:DescribeInstanceTypeOfferings",)}
+        ("provision",), {scopes.LOOK: ("ec2:DescribeInstanceTypeOfferings",)}
     ),
-    "DescribeSubnets": Call(("provision",), {LOOK: ("ec2:DescribeSubnets",)}),
-    "DescribeImages": Call(("provision",), {LOOK: ("ec2:DescribeImages",)}),
-    "GetParameter": Call(("provision",), {IMAGES: ("ssm:GetParameter",)}),
-    "GetProducts": Call(("provision",), {LOOK: ("pricing:GetProducts",)}),
-    "GetRole": Call(("provision", "terminate"), {ROLE: ("iam:GetRole",)}),
+    "DescribeSubnets": Call(("provision",), {scopes.LOOK: ("ec2:DescribeSubnets",)}),
+    "DescribeImages": Call(("provision",), {scopes.LOOK: ("ec2:DescribeImages",)}),
+    "GetParameter": Call(("provision",), {scopes.IMAGES: ("ssm:GetParameter",)}),
+    "GetProducts": Call(("provision",), {scopes.LOOK: ("pricing:GetProducts",)}),
+    "GetRole": Call(("provision", "terminate"), {scopes.ROLE: ("iam:GetRole",)}),
     "ListAttachedRolePolicies": Call(
-        ("provision", "terminate"), {ROLE: ("iam:ListAttachedRolePolicies",)}
+        ("provision", "terminate"), {scopes.ROLE: ("iam:ListAttachedRolePolicies",)}
     ),
-    "GetRolePolicy": Call(("provision", "terminate"), {ROLE: ("iam:GetRolePolicy",)}),
-    "CreateRole": Call(("provision",), {ROLE: ("iam:CreateRole", "iam:TagRole")}),
-    "PutRolePolicy": Call(("provision",), {ROLE: ("iam:PutRolePolicy",)}),
-    "DeleteRolePolicy": Call(("provision", "terminate"), {ROLE: ("iam:DeleteRolePolicy",)}),
-    "AttachRolePolicy": Call(("provision",), {SESSION_MANAGER: ("iam:AttachRolePolicy",)}),
-    "DetachRolePolicy": Call(("terminate",), {SESSION_MANAGER: ("iam:DetachRolePolicy",)}),
-    "DeleteRole": Call(("terminate",), {ROLE: ("iam:DeleteRole",)}),
-    "GetInstanceProfile": Call(("provision", "terminate"), {PROFILE: ("iam:GetInstanceProfile",)}),
-    "CreateInstanceProfile": Call(("provision",), {PROFILE: ("iam:CreateInstanceProfile",)}),
+    "GetRolePolicy": Call(("provision", "terminate"), {scopes.ROLE: ("iam:GetRolePolicy",)}),
+    "CreateRole": Call(("provision",), {scopes.ROLE: ("iam:CreateRole", "iam:TagRole")}),
+    "PutRolePolicy": Call(("provision",), {scopes.ROLE: ("iam:PutRolePolicy",)}),
+    "DeleteRolePolicy": Call(("provision", "terminate"), {scopes.ROLE: ("iam:DeleteRolePolicy",)}),
+    "AttachRolePolicy": Call(("provision",), {scopes.SESSION_MANAGER: ("iam:AttachRolePolicy",)}),
+    "DetachRolePolicy": Call(("terminate",), {scopes.SESSION_MANAGER: ("iam:DetachRolePolicy",)}),
+    "DeleteRole": Call(("terminate",), {scopes.ROLE: ("iam:DeleteRole",)}),
+    "GetInstanceProfile": Call(
+        ("provision", "terminate"), {scopes.PROFILE: ("iam:GetInstanceProfile",)}
+    ),
+    "CreateInstanceProfile": Call(("provision",), {scopes.PROFILE: ("iam:CreateInstanceProfile",)}),
     "AddRoleToInstanceProfile": Call(
         ("provision",),
-        {PROFILE: ("iam:AddRoleToInstanceProfile",), ROLE_FOR_EC2: ("iam:PassRole",)},
+        {scopes.PROFILE: ("iam:AddRoleToInstanceProfile",), scopes.ROLE_FOR_EC2: ("iam:PassRole",)},
     ),
     "RemoveRoleFromInstanceProfile": Call(
-        ("terminate",), {PROFILE: ("iam:RemoveRoleFromInstanceProfile",)}
+        ("terminate",), {scopes.PROFILE: ("iam:RemoveRoleFromInstanceProfile",)}
     ),
-    "DeleteInstanceProfile": Call(("terminate",), {PROFILE: ("iam:DeleteInstanceProfile",)}),
+    "DeleteInstanceProfile": Call(("terminate",), {scopes.PROFILE: ("iam:DeleteInstanceProfile",)}),
     "ImportKeyPair": Call(
-        ("provision",), {NEW_THINGS: ("ec2:ImportKeyPair",), TAGS: ("ec2:CreateTags",)}
+        ("provision",),
+        {scopes.NEW_THINGS: ("ec2:ImportKeyPair",), scopes.TAGS: ("ec2:CreateTags",)},
     ),
-    "DeleteKeyPair": Call(("terminate",), {OUR_THINGS: ("ec2:DeleteKeyPair",)}),
+    "DeleteKeyPair": Call(("terminate",), {scopes.OUR_THINGS: ("ec2:DeleteKeyPair",)}),
     "CreateSecurityGroup": Call(
         ("provision",),
         {
-            NEW_THINGS: ("ec2:CreateSecurityGroup",),
-            NETWORK: ("ec2:CreateSecurityGroup",),
-            TAGS: ("ec2:CreateTags",),
+            scopes.NEW_THINGS: ("ec2:CreateSecurityGroup",),
+            scopes.NETWORK: ("ec2:CreateSecurityGroup",),
+            scopes.TAGS: ("ec2:CreateTags",),
         },
     ),
     "AuthorizeSecurityGroupIngress": Call(
-        ("provision",), {OUR_THINGS: ("ec2:AuthorizeSecurityGroupIngress",)}
+        ("provision",), {scopes.OUR_THINGS: ("ec2:AuthorizeSecurityGroupIngress",)}
     ),
     "RevokeSecurityGroupIngress": Call(
-        ("provision",), {OUR_THINGS: ("ec2:RevokeSecurityGroupIngress",)}
+        ("provision",), {scopes.OUR_THINGS: ("ec2:RevokeSecurityGroupIngress",)}
     ),
-    "DeleteSecurityGroup": Call(("terminate",), {OUR_THINGS: ("ec2:DeleteSecurityGroup",)}),
+    "DeleteSecurityGroup": Call(("terminate",), {scopes.OUR_THINGS: ("ec2:DeleteSecurityGroup",)}),
     "CreateVolume": Call(
-        ("provision",), {NEW_THINGS: ("ec2:CreateVolume",), TAGS: ("ec2:CreateTags",)}
+        ("provision",), {scopes.NEW_THINGS: ("ec2:CreateVolume",), scopes.TAGS: ("ec2:CreateTags",)}
     ),
-    "AttachVolume": Call(("provision",), {OUR_THINGS: ("ec2:AttachVolume",)}),
-    "DeleteVolume": Call(("terminate",), {OUR_THINGS: ("ec2:DeleteVolume",)}),
+    "AttachVolume": Call(("provision",), {scopes.OUR_THINGS: ("ec2:AttachVolume",)}),
+    "DeleteVolume": Call(("terminate",), {scopes.OUR_THINGS: ("ec2:DeleteVolume",)}),
     # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ExamplePolicies_EC2.html
     "RunInstances": Call(
         ("provision",),
         {
-            NEW_THINGS: ("ec2:RunInstances",),
-            STARTED_WITH: ("ec2:RunInstances",),
-            TAGS: ("ec2:CreateTags",),
-            ROLE_FOR_EC2: ("iam:PassRole",),
+            scopes.NEW_THINGS: ("ec2:RunInstances",),
+            scopes.STARTED_WITH: ("ec2:RunInstances",),
+            scopes.TAGS: ("ec2:CreateTags",),
+            scopes.ROLE_FOR_EC2: ("iam:PassRole",),
         },
     ),
     "ModifyInstanceAttribute": Call(
-        ("provision", "terminate"), {OUR_THINGS: ("ec2:ModifyInstanceAttribute",)}
+        ("provision", "terminate"), {scopes.OUR_THINGS: ("ec2:ModifyInstanceAttribute",)}
     ),
     "ModifyInstanceMetadataOptions": Call(
-        ("provision",), {OUR_THINGS: ("ec2:ModifyInstanceMetadataOptions",)}
+        ("provision",), {scopes.OUR_THINGS: ("ec2:ModifyInstanceMetadataOptions",)}
     ),
-    "StartInstances": Call(("provision",), {OUR_THINGS: ("ec2:StartInstances",)}),
-    "TerminateInstances": Call(("terminate",), {OUR_THINGS: ("ec2:TerminateInstances",)}),
+    "StartInstances": Call(("provision",), {scopes.OUR_THINGS: ("ec2:StartInstances",)}),
+    "TerminateInstances": Call(("terminate",), {scopes.OUR_THINGS: ("ec2:TerminateInstances",)}),
     "AllocateAddress": Call(
-        ("provision",), {NEW_THINGS: ("ec2:AllocateAddress",), TAGS: ("ec2:CreateTags",)}
+        ("provision",),
+        {scopes.NEW_THINGS: ("ec2:AllocateAddress",), scopes.TAGS: ("ec2:CreateTags",)},
     ),
     "AssociateAddress": Call(
         ("provision",),
-        {OUR_THINGS: ("ec2:AssociateAddress",), INTERFACES: ("ec2:AssociateAddress",)},
+        {
+            scopes.OUR_THINGS: ("ec2:AssociateAddress",),
+            scopes.INTERFACES: ("ec2:AssociateAddress",),
+        },
     ),
-    "ReleaseAddress": Call(("provision", "terminate"), {OUR_THINGS: ("ec2:ReleaseAddress",)}),
+    "ReleaseAddress": Call(
+        ("provision", "terminate"), {scopes.OUR_THINGS: ("ec2:ReleaseAddress",)}
+    ),
     "GetAuthorizationToken": Call(
-        ("push", "deploy", "rollback"), {REGISTRY: ("ecr:GetAuthorizationToken",)}
+        ("push", "deploy", "rollback"), {scopes.REGISTRY: ("ecr:GetAuthorizationToken",)}
     ),
-    "BatchGetImage": Call(("push", "deploy"), {REPOSITORY: ("ecr:BatchGetImage",)}),
-    "DescribeRepositories": Call(("push",), {REPOSITORY: ("ecr:DescribeRepositories",)}),
-    "GetLifecyclePolicy": Call(("push",), {REPOSITORY: ("ecr:GetLifecyclePolicy",)}),
-    "ListTagsForResource": Call(("push",), {REPOSITORY: ("ecr:ListTagsForResource",)}),
+    "BatchGetImage": Call(("push", "deploy"), {scopes.REPOSITORY: ("ecr:BatchGetImage",)}),
+    "DescribeRepositories": Call(("push",), {scopes.REPOSITORY: ("ecr:DescribeRepositories",)}),
+    "GetLifecyclePolicy": Call(("push",), {scopes.REPOSITORY: ("ecr:GetLifecyclePolicy",)}),
+    "ListTagsForResource": Call(("push",), {scopes.REPOSITORY: ("ecr:ListTagsForResource",)}),
     "CreateRepository": Call(
-        ("push",), {NEW_REPOSITORY: ("ecr:CreateRepository", "ecr:TagResource")}
+        ("push",), {scopes.NEW_REPOSITORY: ("ecr:CreateRepository", "ecr:TagResource")}
     ),
-    "PutLifecyclePolicy": Call(("push",), {OUR_REPOSITORY: ("ecr:PutLifecyclePolicy",)}),
+    "PutLifecyclePolicy": Call(("push",), {scopes.OUR_REPOSITORY: ("ecr:PutLifecyclePolicy",)}),
     # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
     "docker image push": Call(
         ("push", "deploy"),
         {
-            REPOSITORY: (
+            scopes.REPOSITORY: (
                 "ecr:BatchCheckLayerAvailability",
                 "ecr:BatchGetImage",
                 "ecr:InitiateLayerUpload",
@@ -253,7 +181,7 @@ CALLS: dict[str, Call] = {
     "docker image pull": Call(
         ("push", "deploy", "rollback"),
         {
-            REPOSITORY: (
+            scopes.REPOSITORY: (
                 "ecr:BatchCheckLayerAvailability",
                 "ecr:BatchGetImage",
                 "ecr:GetDownloadUrlForLayer",
@@ -262,39 +190,48 @@ CALLS: dict[str, Call] = {
     ),
     "ListObjectsV2": Call(
         ("server",),
-        {ARTIFACTS_BUCKET: ("s3:ListBucket",), ARTIFACTS_FOLDER: ("s3:ListBucket",)},
+        {scopes.ARTIFACTS_BUCKET: ("s3:ListBucket",), scopes.ARTIFACTS_FOLDER: ("s3:ListBucket",)},
     ),
     "PutObject": Call(
         ("server", "smoke"),
-        {ARTIFACTS: ("s3:PutObject",), SMOKE: ("s3:PutObject",), KEY: ("kms:GenerateDataKey",)},
+        {
+            scopes.ARTIFACTS: ("s3:PutObject",),
+            scopes.SMOKE: ("s3:PutObject",),
+            scopes.KEY: ("kms:GenerateDataKey",),
+        },
     ),
     "CreateMultipartUpload": Call(
         ("server",),
-        {ARTIFACTS: ("s3:PutObject",), KEY: ("kms:GenerateDataKey", "kms:Decrypt")},
+        {scopes.ARTIFACTS: ("s3:PutObject",), scopes.KEY: ("kms:GenerateDataKey", "kms:Decrypt")},
     ),
     "UploadPart": Call(
         ("server",),
-        {ARTIFACTS: ("s3:PutObject",), KEY: ("kms:GenerateDataKey", "kms:Decrypt")},
+        {scopes.ARTIFACTS: ("s3:PutObject",), scopes.KEY: ("kms:GenerateDataKey", "kms:Decrypt")},
     ),
     "CompleteMultipartUpload": Call(
-        ("server",), {ARTIFACTS: ("s3:PutObject",), KEY: ("kms:Decrypt",)}
+        ("server",), {scopes.ARTIFACTS: ("s3:PutObject",), scopes.KEY: ("kms:Decrypt",)}
     ),
-    "AbortMultipartUpload": Call(("server",), {ARTIFACTS: ("s3:AbortMultipartUpload",)}),
-    "HeadObject": Call(("server",), {ARTIFACTS: ("s3:GetObject",)}),
+    "AbortMultipartUpload": Call(("server",), {scopes.ARTIFACTS: ("s3:AbortMultipartUpload",)}),
+    "HeadObject": Call(("server",), {scopes.ARTIFACTS: ("s3:GetObject",)}),
     "GetObject": Call(
         ("server", "smoke"),
-        {ARTIFACTS: ("s3:GetObject",), SMOKE: ("s3:GetObject",), KEY: ("kms:Decrypt",)},
+        {
+            scopes.ARTIFACTS: ("s3:GetObject",),
+            scopes.SMOKE: ("s3:GetObject",),
+            scopes.KEY: ("kms:Decrypt",),
+        },
     ),
     "DeleteObject": Call(
-        ("server", "smoke"), {ARTIFACTS: ("s3:DeleteObject",), SMOKE: ("s3:DeleteObject",)}
+        ("server", "smoke"),
+        {scopes.ARTIFACTS: ("s3:DeleteObject",), scopes.SMOKE: ("s3:DeleteObject",)},
     ),
-    "DeleteObjects": Call(("server",), {ARTIFACTS: ("s3:DeleteObject",)}),
+    "DeleteObjects": Call(("server",), {scopes.ARTIFACTS: ("s3:DeleteObject",)}),
     # With the ownership of objects and Object Lock given in the call:
     # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
     "CreateBucket": Call(
         ("create-bucket",),
         {
-            BUCKETS: (
+            scopes.BUCKETS: (
                 "s3:CreateBucket",
                 "s3:PutBucketOwnershipControls",
                 "s3:PutBucketObjectLockConfiguration",
@@ -302,7 +239,10 @@ CALLS: dict[str, Call] = {
             )
         },
     ),
-    **{name: Call(("create-bucket",), {BUCKETS: (action,)}) for name, action in ON_BUCKETS.items()},
+    **{
+        name: Call(("create-bucket",), {scopes.BUCKETS: (action,)})
+        for name, action in ON_BUCKETS.items()
+    },
     "ListObjectVersions": Call(()),  # create-bucket asks it of S3-compatible servers only
 }
 """By API operation, and what Docker asks of ECR by itself; what needs no permission has none.

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from ops import console, ecr, supply, values
 from ops.aws import Account, log_in
 from ops.errors import refusal
-from ops.permissions import CALLS, CI, INSTANCE, OPERATOR, Scope
+from ops.permissions import CALLS
+from ops.scopes import CI, INSTANCE, OPERATOR, Scope
 from ops.settings import Settings
 
 __all__ = ["Document", "document", "instance", "show"]

@@ -8,7 +8,7 @@ import pytest
 from ops import ecr
 from ops.ecr import Repository
 from ops.errors import FAILED, REFUSED, OpsError
-from ops.permissions import TAG
+from ops.scopes import TAG
 from ops.settings import PARSERS
 from tests.aws import REGION, Aws, Fault
 

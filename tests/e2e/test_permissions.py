@@ -14,7 +14,8 @@ import pytest
 
 from ops import policies
 from ops.front_door import FrontDoor, RequestError
-from ops.permissions import CALLS, INSTANCE
+from ops.permissions import CALLS
+from ops.scopes import INSTANCE
 from ops.settings import Settings
 from tests.aws import Aws, Call, Fault
 from tests.e2e.conftest import Project
