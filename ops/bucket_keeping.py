@@ -6,13 +6,13 @@ from ops import bucket_rules as rules
 from ops.bucket_aspects import Aspect
 from ops.bucket_wishes import Wish
 from ops.buckets import Bucket, Lacking
+from ops.scopes import TAG
 
 __all__ = ["lock", "old_versions", "rules_of_yours", "tags", "versioning"]
 
 OLD_DAYS = 90
 """How long a version is kept that was overwritten or deleted."""
 
-TAG = "mlflow-compose"
 ANY = "ResponseMetadata"
 """The part that every answer has."""
 
