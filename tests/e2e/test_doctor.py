@@ -117,7 +117,7 @@ def test_all_is_well_and_nothing_is_changed(
     assert lines[0] == "this machine:"
     assert f"{deployed.address}:" in lines
     assert [line for line in lines if not line.startswith("ok  ") and line[-1] != ":"] == []
-    assert len(lines) == 2 + 4 + 21
+    assert len(lines) == 2 + 4 + 22
     assert (deployed.there(LOOK), keys(deployed.s3)) == before
     measured(next(line for line in lines if "100 MB" in line))
 
