@@ -49,7 +49,7 @@ SIZE = Size(
     web_memory=1152,
     db_memory=1152,
     buffer_pool=512,
-    max_connections=338,
+    max_connections=1338,
 )
 """What fits a machine of 2 cores and 4 GiB."""
 

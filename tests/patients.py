@@ -49,7 +49,7 @@ OPTIONS = {
     "gtid_mode": "ON",
     "collation_server": "utf8mb4_0900_bin",
     "wait_timeout": "28800",
-    "max_connections": "338",
+    "max_connections": "1338",
 }
 
 

@@ -148,14 +148,13 @@ def test_with_a_database_of_its_own_no_worker_waits_for_itself(
 
 def test_a_worker_has_two_pools() -> None:
     assert 2 * 2 * (20 + 21) == of(2, 3840).connections
-    assert 2 * 2 * 2 * (20 + 21) + 10 == of(2, 3840).max_connections
 
 
-def test_the_processes_of_the_job_execution_have_connections_too() -> None:
-    without, with_jobs = (of(2, 15360, job_execution=jobs) for jobs in (False, True))
-
-    assert (2, 2) == (without.web_workers, with_jobs.web_workers)
-    assert with_jobs.max_connections == without.max_connections + sizing.JOB_CONNECTIONS
+def test_another_number_of_workers_is_no_other_mysql() -> None:
+    spare = sizing.SPARE_CONNECTIONS + sizing.JOB_CONNECTIONS
+    for made in (of(2, 3840), of(2, 3840, web_workers=1), of(2, 15360, job_execution=True)):
+        assert 2 * 8 * 2 * (20 + 21) + spare == made.max_connections
+    assert 2 * 9 * 2 * (20 + 21) + spare == of(2, 15360, web_workers=9).max_connections
 
 
 def test_several_hosts_share_what_a_database_elsewhere_takes() -> None:
@@ -298,7 +297,6 @@ def test_the_table_of_the_documents_says_what_is_computed(name: str) -> None:
         f"{made.web_memory} MiB",
         f"{made.db_memory} MiB",
         f"{made.buffer_pool} MiB",
-        f"{made.max_connections}",
     ]
 
 

@@ -117,7 +117,7 @@ def test_sizes_are_written_as_compose_and_mysql_read_them() -> None:
         "WEB_MEMORY_LIMIT": "1152m",
         "DB_MEMORY_LIMIT": "1152m",
         "DB_BUFFER_POOL": "512M",
-        "DB_MAX_CONNECTIONS": "338",
+        "DB_MAX_CONNECTIONS": "1338",
     }
 
 
