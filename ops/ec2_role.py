@@ -1,12 +1,16 @@
 """The role of a host: what its containers may do in AWS without any key."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ops.aws import tolerating
 from ops.ec2_part import Part, Wanted, label
 from ops.errors import refusal
 from ops.scopes import TAG
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam.type_defs import TagTypeDef
 
 __all__ = ["Role"]
 
@@ -38,11 +42,7 @@ class Role(Part):
         with tolerating("NoSuchEntity"):
             role = iam.get_role(RoleName=name)["Role"]
             self.exists = True
-            if {"Key": TAG, "Value": self.name} not in role.get("Tags", []):
-                raise refusal(
-                    f"the role {name} is there and has no tag {TAG}={self.name}",
-                    "give the host another name: --name",
-                )
+            self._check("role", role.get("Tags", []))
             attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
             self.session_manager = self._managed in [each.get("PolicyArn") for each in attached]
             with tolerating("NoSuchEntity"):
@@ -51,8 +51,22 @@ class Role(Part):
                 ]
         with tolerating("NoSuchEntity"):
             profile = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+            self._check("instance profile", profile.get("Tags", []))
             self.profile = [each["RoleName"] for each in profile["Roles"]]
         self.identity = name if self.exists or self.profile is not None else ""
+
+    @property
+    def _tags(self) -> "list[TagTypeDef]":
+        """What says that a thing is this host's."""
+        return [{"Key": TAG, "Value": self.name}]
+
+    def _check(self, what: str, tags: "Sequence[TagTypeDef]") -> None:
+        """Refuse what has the name and not the tag."""
+        if self._tags[0] not in tags:
+            raise refusal(
+                f"the {what} {label(self.name)} is there and has no tag {TAG}={self.name}",
+                "give the host another name: --name",
+            )
 
     @property
     def _managed(self) -> str:
@@ -76,12 +90,11 @@ class Role(Part):
         """Make the role and its profile, and wait until the profile is to be seen."""
         iam, name = self.account.iam, wanted.label
         if not self.exists:
-            tags = [{"Key": TAG, "Value": self.name}]
             with tolerating("EntityAlreadyExists"):  # made, and the answer was lost
                 iam.create_role(
                     RoleName=name,
                     AssumeRolePolicyDocument=json.dumps(TRUST),
-                    Tags=tags,  # type: ignore[arg-type]
+                    Tags=self._tags,
                 )
         if wanted.policy and self.policy != wanted.policy:
             document = json.dumps(wanted.policy)
@@ -92,7 +105,7 @@ class Role(Part):
             iam.attach_role_policy(RoleName=name, PolicyArn=self._managed)
         if self.profile is None:
             with tolerating("EntityAlreadyExists"):
-                iam.create_instance_profile(InstanceProfileName=name)
+                iam.create_instance_profile(InstanceProfileName=name, Tags=self._tags)
             iam.get_waiter("instance_profile_exists").wait(InstanceProfileName=name)
         if not self.profile:
             with tolerating("LimitExceeded"):  # a profile holds one role: it is in there

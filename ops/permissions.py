@@ -87,7 +87,9 @@ CALLS: dict[str, Call] = {
     "GetInstanceProfile": Call(
         ("provision", "terminate"), {scopes.PROFILE: ("iam:GetInstanceProfile",)}
     ),
-    "CreateInstanceProfile": Call(("provision",), {scopes.PROFILE: ("iam:CreateInstanceProfile",)}),
+    "CreateInstanceProfile": Call(
+        ("provision",), {scopes.PROFILE: ("iam:CreateInstanceProfile", "iam:TagInstanceProfile")}
+    ),
     "AddRoleToInstanceProfile": Call(
         ("provision",),
         {scopes.PROFILE: ("iam:AddRoleToInstanceProfile",), scopes.ROLE_FOR_EC2: ("iam:PassRole",)},

@@ -55,7 +55,7 @@ def test_what_there_is_of_a_role_is_removed(account: Account, aws: Aws, steps: i
     iam = aws.client("iam")
     tags = [{"Key": "mlflow-compose", "Value": "mlflow"}]
     document = json.dumps(a_policy("one"))
-    iam.create_instance_profile(InstanceProfileName=LABEL)
+    iam.create_instance_profile(InstanceProfileName=LABEL, Tags=tags)
     if steps > 0:
         iam.create_role(RoleName=LABEL, AssumeRolePolicyDocument="{}", Tags=tags)
     if steps > 1:
@@ -68,6 +68,12 @@ def test_what_there_is_of_a_role_is_removed(account: Account, aws: Aws, steps: i
     assert role.identity
     role.remove()
     assert {} == held(aws)
+
+
+def test_a_profile_of_the_same_name_that_is_not_ours_is_refused(account: Account, aws: Aws) -> None:
+    aws.client("iam").create_instance_profile(InstanceProfileName=LABEL)
+    with pytest.raises(OpsError, match=r"instance profile .* has no tag mlflow-compose=mlflow"):
+        Role(account, "mlflow").look()
 
 
 def test_a_role_of_the_same_name_that_is_not_ours_is_refused(account: Account, aws: Aws) -> None:
