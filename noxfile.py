@@ -51,7 +51,10 @@ def bench(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Compile the requirements anew; `nox -s lock -- --upgrade` takes newer versions."""
     session.install(*DEV)
-    for name in ("mlflow/requirements", "requirements", "requirements-dev"):
+    for name in (
+        *("mlflow/requirements", "backup/requirements"),
+        *("requirements", "requirements-dev"),
+    ):
         session.run(
             *("uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"),
             *("--python-version=3.11", "--custom-compile-command=nox -s lock"),

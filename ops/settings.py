@@ -16,7 +16,7 @@ __all__ = ["GENERATED", "ROOT", "Settings"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
-GENERATED = ("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE")
+GENERATED = ("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE", "BACKUP_PASSWORD")
 """Secrets made on first use and kept in `.env`; losing them loses what they lock."""
 
 PARSERS: Mapping[str, Callable[[str], Any]] = {
@@ -33,6 +33,9 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "S3_SECRET_ACCESS_KEY": Secret,
     "DATABASE_HOST": values.server_address,
     "DATABASE_CA_FILE": values.readable_file,
+    "BACKUPS_DESTINATION": values.s3_uri,
+    "BACKUP_RECIPIENTS": values.recipients,
+    "BACKUP_AT": values.time_of_day,
     "WEB_WORKERS": values.workers,
     "JOB_EXECUTION": values.flag,
     "WEB_MEMORY_LIMIT": values.memory,
@@ -81,6 +84,9 @@ class Settings:
     s3_secret_access_key: Secret | None = None
     database_host: str = ""
     database_ca_file: str = ""
+    backups_destination: str = ""
+    backup_recipients: str = ""
+    backup_at: str = "03:00"
     web_workers: int | None = None
     job_execution: bool = False
     web_memory_limit: str = ""
@@ -99,6 +105,7 @@ class Settings:
     mysql_password: Secret | None = None
     mysql_root_password: Secret | None = None
     kek_passphrase: Secret | None = None
+    backup_password: Secret | None = None
 
     @classmethod
     def load(cls, root: Path = ROOT, environ: Mapping[str, str] | None = None) -> Self:
@@ -135,11 +142,12 @@ class Settings:
         if not self.artifacts_destination:
             if self.artifact_access == "direct":
                 yield "ARTIFACT_ACCESS=direct needs ARTIFACTS_DESTINATION=s3://…"
-            if self.s3_endpoint_url:
-                yield "S3_ENDPOINT_URL needs ARTIFACTS_DESTINATION=s3://…"
+            if self.s3_endpoint_url and not self.backups_destination:
+                yield "S3_ENDPOINT_URL needs ARTIFACTS_DESTINATION or BACKUPS_DESTINATION=s3://…"
         if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key):
             yield "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together: set both or neither"
-
+        if self.backups_destination and not self.backup_recipients:
+            yield "BACKUPS_DESTINATION needs BACKUP_RECIPIENTS: make a key with invoke backup-key"
         if bool(self.database_host) != bool(self.database_ca_file):
             yield "DATABASE_HOST and DATABASE_CA_FILE go together: set both or neither"
         if self.database_host and self.mysql_password is None:
@@ -165,15 +173,23 @@ class Settings:
         return self.deploy_host.split(",") if self.deploy_host else []
 
     @property
+    def recipients(self) -> list[str]:
+        """The public keys that backups are encrypted for."""
+        return self.backup_recipients.split(",") if self.backup_recipients else []
+
+    @property
     def known_hosts(self) -> Path:
         """The file that says which hosts are the right ones."""
         return self.data / "known_hosts"
 
     def missing_secrets(self) -> list[str]:
         """Return the generated secrets that `.env` does not hold yet."""
-        needed = [
-            key for key in GENERATED if not self.database_host or key != "MYSQL_ROOT_PASSWORD"
-        ]
+        unused = set()
+        if self.database_host:
+            unused.add("MYSQL_ROOT_PASSWORD")
+        if self.database_host or not self.backups_destination:
+            unused.add("BACKUP_PASSWORD")
+        needed = [key for key in GENERATED if key not in unused]
         return [key for key in needed if getattr(self, key.lower()) is None]
 
     def with_secrets(self) -> Self:

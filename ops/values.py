@@ -258,6 +258,26 @@ def registry(value: str) -> str:
     return value
 
 
+def recipients(value: str) -> str:
+    """Take public keys of age, parted by commas; return them without spaces."""
+    from pyrage import RecipientError, x25519
+
+    found = [part.strip() for part in value.split(",")]
+    for part in found:
+        try:
+            x25519.Recipient.from_str(part)
+        except RecipientError:
+            raise ValueError("is not a list of public keys age1…, parted by commas") from None
+    return ",".join(found)
+
+
+def time_of_day(value: str) -> str:
+    """Take a time of the day in UTC, `HH:MM`."""
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
+        raise ValueError("is not a time of the day such as 03:00")
+    return value
+
+
 def choice(*allowed: str) -> Callable[[str], str]:
     """Take one of the words given."""
 
