@@ -1,0 +1,155 @@
+"""What a backup says of itself. It is written last: a backup exists when its manifest does."""
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from ops.errors import refusal
+from ops.generations import GENERATIONS
+from ops.vault import Vault
+
+__all__ = ["BASE", "DUMP", "NAME", "Manifest", "Stored", "Table", "find", "known", "new_id"]
+
+NAME = "manifest.json"
+BASE, DUMP = "base", "dump"
+
+FORMAT = 1
+MOST = 4 * 1024**2
+"""Bytes; a manifest of MLflow's tables has some 20,000."""
+
+ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
+PLACE = re.compile(rf"({'|'.join(GENERATIONS)})/({ID.pattern})/{re.escape(NAME)}")
+OBJECT = re.compile(r"[a-z]+\.(tar|sql)\.zst\.age")
+TIME = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object of a backup; sums are SHA-256 in hex digits, of what is stored and what is in it."""
+
+    name: str
+    size: int
+    sha256: str
+    plain_size: int
+    plain_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a table held: its rows, and what CHECKSUM TABLE said."""
+
+    rows: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What `manifest.json` says; times are in UTC, as ISO 8601 has them.
+
+    `gtids` are the transactions of the state that `tables` describes, and to which a restore of
+    this backup alone leads; `first_log` is the binary log from which on all that follows it is.
+    `server` is the UUID of the MySQL; its logs are those below logs/<server>/.
+    """
+
+    id: str
+    kind: str
+    generation: str
+    stack: str
+    begun: str
+    finished: str
+    server: str
+    version: str
+    schema: str
+    first_log: str
+    gtids: str
+    as_of: str
+    objects: list[Stored]
+    tables: dict[str, Table]
+    accounts: list[str]
+    triggers: list[str]
+    secrets: dict[str, str]
+    recipients: list[str]
+    artifacts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """The place of the backup's objects."""
+        return f"{self.generation}/{self.id}"
+
+    @property
+    def size(self) -> int:
+        """The bytes that are stored."""
+        return sum(each.size for each in self.objects)
+
+    @property
+    def time(self) -> datetime:
+        """The moment whose state a restore of this backup alone brings."""
+        return datetime.fromisoformat(self.as_of)
+
+    def stored(self, name: str) -> Stored:
+        """Return one of the objects; KeyError where there is none."""
+        return {each.name: each for each in self.objects}[name]
+
+    def text(self) -> bytes:
+        """Return the document."""
+        return (json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n").encode()
+
+    @classmethod
+    def read(cls, data: bytes, place: str) -> Self:
+        """Return what a document at a place says; refuses one that is not a manifest of there."""
+        try:
+            if len(data) > MOST:
+                raise ValueError("too large")
+            entry = json.loads(data)
+            if entry.pop("format") != FORMAT:
+                raise ValueError("another format")
+            entry["objects"] = [Stored(**each) for each in entry["objects"]]
+            entry["tables"] = {name: Table(**each) for name, each in entry["tables"].items()}
+            made = cls(**entry)
+            if place != f"{made.folder}/{NAME}":
+                raise ValueError("from another place")
+            if not all(OBJECT.fullmatch(each.name) for each in made.objects):
+                raise ValueError("names objects elsewhere")
+            datetime.fromisoformat(made.as_of)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise refusal(
+                f"{place} is no manifest of this repository: {error}",
+                "take another backup: invoke list-backups",
+            ) from None
+        return made
+
+
+def new_id(now: datetime) -> str:
+    """Return an id: the time, which sorts as text, and something nobody else has."""
+    return f"{now.astimezone(UTC).strftime(TIME)}-{secrets.token_hex(3)}"
+
+
+def begun(identity: str) -> datetime:
+    """Return when the backup of an id began."""
+    return datetime.strptime(identity.partition("-")[0], TIME).replace(tzinfo=UTC)
+
+
+def known(vault: Vault) -> Iterator[tuple[str, str]]:
+    """Yield the generation and the id of each backup that exists, the oldest of each first."""
+    for generation in GENERATIONS:
+        for entry in vault.list(f"{generation}/"):
+            found = PLACE.fullmatch(entry.name)
+            if found:
+                yield found[1], found[2]
+
+
+def find(vault: Vault, identity: str, among: Iterable[tuple[str, str]] | None = None) -> Manifest:
+    """Return the manifest of a backup by its id; refuses what is no id, or not there."""
+    if not ID.fullmatch(identity):
+        raise refusal(
+            f"{identity[:60]!r} is no id of a backup", "take one of: invoke list-backups"
+        )
+    for generation, each in known(vault) if among is None else among:
+        if each == identity:
+            place = f"{generation}/{identity}/{NAME}"
+            return Manifest.read(vault.read(place), place)
+    raise refusal(f"there is no backup {identity} in {vault}", "see which: invoke list-backups")
