@@ -1,0 +1,172 @@
+"""A base: a physical copy of MySQL, with the logs that lead from it to a state that was counted."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from ops import generations, manifest, seals, tarball
+from ops.chain import following
+from ops.donor import Checkpoint, Donor, census
+from ops.errors import OpsError, refusal
+from ops.manifest import Manifest, Stored
+from ops.vault import Vault
+
+__all__ = ["Origin", "take"]
+
+ROOM = 1.1
+"""Of the size of the data: what has to be free for a copy of it, which MySQL writes as large."""
+
+SPOOL_OF_MYSQL = "/var/lib/mysql-files"
+"""Where MySQL has the volume that is our spool."""
+
+Told = Callable[[str, int, int], None]
+"""Is told what is under way, and how many bytes of how many are done."""
+
+
+class Origin(NamedTuple):
+    """Whose backup it is, and for whom."""
+
+    stack: str
+    recipients: list[str]
+    secrets: dict[str, str]
+    artifacts: dict[str, object]
+
+
+def take(
+    vault: Vault, donor: Donor, data: Path, spool: Path, origin: Origin, told: Told
+) -> Manifest:
+    """Make a base and return its manifest; on failure nothing of it is left here.
+
+    `data` is MySQL's data folder and `spool` the volume that MySQL and we have in common.
+    """
+    begin = datetime.now(UTC)
+    size = check_room(donor, data, spool)
+    server = donor.server()
+    identity = manifest.new_id(begin)
+    generation = generations.generation(
+        begin, [(each, manifest.begun(name)) for each, name in manifest.known(vault)]
+    )
+    until = generations.kept_until(generation, begin)
+    folder = f"{generation}/{identity}"
+    with copied(donor, spool, identity, lambda: told("copying", 0, size)) as (first, copy):
+        with donor.checkpoint() as (point, cursor):
+            told("counting", 0, size)
+            tables = census(cursor)
+        base = stored(
+            vault, f"{folder}/base.tar.zst.age", tarball.pack(copy), size, until, origin, told
+        )
+    tail_sizes = logs_up_to(data, first, point)
+    tail = stored(
+        vault,
+        f"{folder}/tail.tar.zst.age",
+        tarball.pack(data, tail_sizes),
+        sum(tail_sizes.values()),
+        until,
+        origin,
+        told,
+    )
+    made = Manifest(
+        id=identity,
+        kind=manifest.BASE,
+        generation=generation,
+        stack=origin.stack,
+        begun=begin.isoformat(),
+        finished=datetime.now(UTC).isoformat(),
+        server=server.uuid,
+        version=server.version,
+        schema=donor.schema(),
+        first_log=first,
+        gtids=point.gtids,
+        as_of=point.as_of,
+        objects=[base, tail],
+        tables=tables,
+        accounts=donor.accounts(),
+        triggers=donor.triggers(),
+        secrets=origin.secrets,
+        recipients=origin.recipients,
+        artifacts=origin.artifacts,
+    )
+    vault.put(f"{folder}/{manifest.NAME}", made.text(), until)
+    return made
+
+
+def check_room(donor: Donor, data: Path, spool: Path) -> int:
+    """Refuse what a copy would not hold, or the disk; return the bytes of the data."""
+    if other := donor.uncloned():
+        raise refusal(
+            f"a copy would come out without the rows of {', '.join(other[:5])}: not InnoDB",
+            "ALTER TABLE … ENGINE=InnoDB",
+        )
+    size = 0
+    for path in data.rglob("*"):
+        if not path.name.startswith(("binlog.", "#ib", "ibtmp")) and "#innodb" not in str(path):
+            with suppress(FileNotFoundError):
+                size += path.stat().st_size
+    free = shutil.disk_usage(spool).free
+    if free < size * ROOM:
+        raise refusal(
+            f"a copy takes {size * ROOM / 1024**3:.1f} GiB for a while, "
+            f"and {free / 1024**3:.1f} GiB are free",
+            "make room on the disk that Docker's volumes are on",
+        )
+    return size
+
+
+@contextmanager
+def copied(
+    donor: Donor, spool: Path, name: str, begin: Callable[[], None]
+) -> Iterator[tuple[str, Path]]:
+    """Yield the first log that may hold more than the copy does, and the copy; it is gone after."""
+    begin()
+    copy = spool / name
+    try:
+        first = donor.rotate()
+        donor.clone(Path(SPOOL_OF_MYSQL) / name)
+        yield first, copy
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def logs_up_to(data: Path, first: str, point: Checkpoint) -> dict[str, int]:
+    """Return the logs from the first one to a state, with the bytes that lead to it."""
+    sizes, name = {}, first
+    while name != point.file:
+        if not (data / name).exists():
+            raise OpsError(f"the binary log {name} is gone", "try again: invoke backup")
+        sizes[name] = (data / name).stat().st_size
+        name = following(name)
+    return {**sizes, name: point.position}
+
+
+def stored(
+    vault: Vault,
+    name: str,
+    chunks: Iterator[bytes],
+    size: int,
+    until: datetime,
+    origin: Origin,
+    told: Told,
+) -> Stored:
+    """Seal a stream of about `size` bytes into an object."""
+    label = name.rpartition("/")[2].partition(".")[0]
+    done = 0
+
+    def passing() -> Iterator[bytes]:
+        nonlocal done
+        for chunk in chunks:
+            yield chunk
+            done += len(chunk)
+            told(f"storing {label}", done, size)
+
+    with vault.writing(name, size, until) as upload:
+        made = seals.seal(seals.Chunks(passing()), upload, origin.recipients)
+    return Stored(
+        name=name.rpartition("/")[2],
+        size=made.sealed.size,
+        sha256=made.sealed.sha256,
+        plain_size=made.plain.size,
+        plain_sha256=made.plain.sha256,
+    )

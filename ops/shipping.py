@@ -1,0 +1,144 @@
+"""Binary logs on their way to S3 while MySQL writes them.
+
+They are read from MySQL's own data folder. What is stored is only what is committed: bytes that
+MySQL has written and not yet made last may be gone after a power cut, and their GTIDs be given to
+other transactions then.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ops import generations, seals
+from ops.binlog import Damaged, scan
+from ops.chain import Segment, following, unbroken
+from ops.donor import Donor
+from ops.errors import OpsError
+from ops.gtids import GtidSet
+from ops.vault import Vault
+
+__all__ = ["Shipper"]
+
+PIECE = 8 * 1024**2
+"""The most bytes of a log that are one object, and in memory at a time."""
+
+
+@dataclass(slots=True)
+class Place:
+    """Where in which file: `at` is what is stored, `border` the last end of a transaction in it."""
+
+    file: str
+    at: int = 0
+    border: int = 0
+
+
+class Shipper:
+    """Stores the logs of one MySQL, from where an earlier one left off."""
+
+    def __init__(
+        self, vault: Vault, donor: Donor, server: str, folder: Path, recipients: list[str]
+    ) -> None:
+        self.vault, self.donor, self.server = vault, donor, server
+        self.folder, self.recipients = folder, recipients
+        self.gap = False
+        self.place = self._resume()
+
+    def _resume(self) -> Place:
+        """Return where to go on; what was stored last is asked of S3, which alone knows it."""
+        logs = self.donor.logs()
+        names = (entry.name for entry in self.vault.list(f"logs/{self.server}/"))
+        found = [each for each in map(Segment.parse, names) if each is not None]
+        if not found:
+            return Place(logs[0])
+        last = max(each.file for each in found)
+        way = unbroken([each for each in found if each.file == last], self.server, last)
+        at = way.segments[-1].end if way.segments else 0
+        if last in logs and (self.folder / last).stat().st_size >= at:
+            return Place(last, at, self._border(last, at))
+        if following(last) in logs:
+            return Place(following(last))
+        self.gap = True  # logs are gone that were never stored: a new base is due
+        return Place(logs[0])
+
+    def _border(self, file: str, at: int) -> int:
+        """Return the last end of a transaction up to a position."""
+        with (self.folder / file).open("rb") as stream:
+            border = 0
+            while border < at:
+                log = scan(stream, border, most=PIECE)
+                ends = [log.end, *(each.end for each in reversed(log.transactions))]
+                if log.end > at or log.end == border:
+                    return max([border, *(end for end in ends if end <= at)])
+                border = log.end
+        return border
+
+    def ship(self, now: datetime) -> bool:
+        """Store what is there and whole; return whether that was all of it."""
+        for _ in range(1000):  # a busy MySQL must not keep others from their turn
+            if not self._piece(now):
+                return True
+        return False
+
+    def _piece(self, now: datetime) -> bool:
+        """Store one piece, or turn to the next file; return False when there was nothing to do."""
+        place, path = self.place, self.folder / self.place.file
+        ended = (self.folder / following(place.file)).exists()
+        try:
+            with path.open("rb") as stream:
+                log = scan(stream, place.border, most=PIECE)
+                executed = GtidSet.parse(self.donor.executed())
+                whole = [each for each in log.transactions if each.gtid in executed]
+                complete = len(whole) == len(log.transactions)
+                end = log.end if complete else max([place.border, *(each.end for each in whole)])
+                committed = max((each.committed for each in whole), default=0)
+                if end > place.at:
+                    self._store(stream, end, committed, now)
+                    place.border = end
+                    return True
+        except Damaged as damage:
+            raise OpsError(
+                f"the binary log {place.file} is damaged: {damage}",
+                "take a base: invoke backup; then look at the disk",
+            ) from None
+        except FileNotFoundError:
+            self.gap = True
+            self.place = Place(self.donor.logs()[0])
+            return True
+        if ended and complete:
+            self.place = Place(following(place.file))
+            return True
+        return False
+
+    def _store(self, stream: io.BufferedReader, end: int, committed: int, now: datetime) -> None:
+        """Store bytes from where the last piece ended."""
+        place = self.place
+        while place.at < end:
+            size = min(PIECE, end - place.at)
+            stream.seek(place.at)
+            sealed = io.BytesIO()
+            seals.seal(io.BytesIO(stream.read(size)), sealed, self.recipients)
+            data = sealed.getvalue()
+            last = place.at + size == end
+            piece = Segment(
+                self.server,
+                place.file,
+                place.at,
+                place.at + size,
+                committed if last else 0,
+                hashlib.sha256(data).hexdigest()[:16],
+            )
+            self.vault.put(piece.key, data, generations.kept_until(generations.LOGS, now))
+            place.at += size
+
+    def forget(self, before: datetime) -> None:
+        """Have MySQL delete logs that are stored and older than a moment."""
+        old = [
+            name
+            for name in self.donor.logs()
+            if name < self.place.file
+            and (self.folder / name).stat().st_mtime < before.timestamp()
+        ]
+        if old:
+            self.donor.forget(following(old[-1]))
