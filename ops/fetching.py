@@ -1,0 +1,221 @@
+"""A backup unpacked: the data folder of a MySQL, and the logs that lead from it to a moment.
+
+Everything is checked while it comes, and nothing of it is used before all of it was: what is
+unpacked lies in a new volume, which whoever gave the order removes if this fails. The private key
+is read from stdin and is in no argument, file or environment.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from ops import manifest, seals, tarball, vault
+from ops.base import Told
+from ops.binlog import Damaged, Log, scan
+from ops.chain import Continuity, Segment, stop_before, unbroken
+from ops.errors import OpsError
+from ops.gtids import GtidSet
+from ops.manifest import Manifest, Stored
+from ops.settings import Settings
+from ops.vault import Vault
+
+__all__ = ["Moment", "arguments", "fetch"]
+
+DATA, LOGS = Path("/restore/data"), Path("/restore/logs")
+LAST = "last"
+"""Instead of a moment: all that was stored."""
+
+Moment = int | None
+"""In microseconds since 1970; None is the end of what was stored."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("--id", required=True, help="the backup")
+    parser.add_argument("--to", default="", help="microseconds since 1970, or `last`; else its own")
+
+
+def fetch(settings: Settings, options: argparse.Namespace, told: Told) -> None:
+    """Unpack a backup below /restore; print what it leads to, as one JSON document."""
+    key = sys.stdin.read()
+    place = vault.reach(settings)
+    made = manifest.find(place, options.id)
+    for folder in (DATA, LOGS):
+        if any(folder.iterdir()):
+            raise OpsError(f"{folder} is not empty", "start again: invoke restore")
+    with opened(place, made, "base", key, told) as stream:
+        tarball.unpack(stream, DATA)
+    tail = LOGS / "tail"
+    tail.mkdir()
+    with opened(place, made, "tail", key, told) as stream:
+        tarball.unpack(stream, tail)
+    proven = Continuity()
+    for file in sorted(tail.iterdir()):
+        feed(proven, file)
+    reached = {"tail": sorted(each.name for each in tail.iterdir()), "gtids": made.gtids}
+    if options.to:
+        moment = None if options.to == LAST else int(options.to)
+        reached |= follow(place, made, key, moment, told)
+    for path in [*LOGS.rglob("*"), *DATA.rglob("*")]:  # MySQL's own number is ours
+        path.chmod(0o750 if path.is_dir() else 0o640)
+    os.sync()
+    print(json.dumps(reached))
+
+
+@contextmanager
+def opened(
+    place: Vault, made: Manifest, name: str, key: str, told: Told
+) -> Iterator[IO[bytes]]:
+    """Yield the plain bytes of an object of a backup; raises at the end if they were not all right.
+
+    age tells of every change only when it gets there, so what was read is to be thrown away then.
+    """
+    stored = made.stored(f"{name}.tar.zst.age")
+    begin, end = os.pipe()
+    failure: list[BaseException] = []
+    done = 0
+
+    class Counted(io.RawIOBase):
+        def write(self, data: bytes) -> int:  # type: ignore[override]
+            nonlocal done
+            view = memoryview(data)
+            while view:
+                view = view[os.write(end, view) :]
+            done += len(data)
+            told(f"fetching {name}", done, stored.plain_size)
+            return len(data)
+
+    def unpack() -> None:
+        try:
+            with place.reading(f"{made.folder}/{stored.name}") as source:
+                check(stored, seals.unseal(source, Counted(), key))
+        except BaseException as error:  # noqa: BLE001 - raised by whoever reads
+            failure.append(error)
+        finally:
+            os.close(end)
+
+    thread = threading.Thread(target=unpack, daemon=True)
+    thread.start()
+    try:
+        with os.fdopen(begin, "rb") as stream:
+            try:
+                yield stream
+            except OpsError:
+                thread.join(1)
+                if not failure:
+                    raise
+            while stream.read(tarball.BLOCK):
+                pass
+    finally:
+        thread.join()
+    if failure:
+        raise failure[0]
+
+
+def check(stored: Stored, found: seals.Sealing) -> None:
+    """Raise unless an object is the one that the manifest speaks of."""
+    if (found.sealed.sha256, found.plain.sha256) != (stored.sha256, stored.plain_sha256):
+        raise OpsError(
+            f"{stored.name} is not what the manifest says: it was changed or exchanged",
+            "take another backup: invoke list-backups; what is wrong: invoke verify",
+        )
+
+
+def feed(proven: Continuity, file: Path) -> Log:
+    """Let a log prove that it goes on where the one before it ended."""
+    try:
+        with file.open("rb") as stream:
+            log = scan(stream)
+        proven.feed(log, file.name)
+    except Damaged as damage:
+        raise OpsError(
+            f"the log {file.name} does not fit: {damage}",
+            "take another backup, or an earlier moment: invoke list-backups",
+        ) from None
+    return log
+
+
+def follow(
+    place: Vault, made: Manifest, key: str, moment: Moment, told: Told
+) -> dict[str, object]:
+    """Fetch the logs from a backup to a moment; return what they lead to.
+
+    The last log is cut where the first transaction after the moment begins.
+    """
+    folder = LOGS / "after"
+    folder.mkdir()
+    names = (entry.name for entry in place.list(f"logs/{made.server}/"))
+    pieces = [each for each in map(Segment.parse, names) if each is not None]
+    way = unbroken(pieces, made.server, made.first_log)
+    proven = Continuity()
+    count, last, stopped = 0, 0, False
+    files = list(dict.fromkeys(each.file for each in way.segments))
+    total = sum(each.end - each.start for each in way.segments)
+    done = 0
+    for name in files:
+        path = folder / name
+        with path.open("wb") as target:
+            for piece in (each for each in way.segments if each.file == name):
+                target.write(piece_of(place, piece, key))
+                done += piece.end - piece.start
+                told("fetching logs", done, total)
+        log = feed(proven, path)
+        cut = len(log.transactions)
+        if moment is not None:
+            found = stop_before(log.transactions, moment)
+            if found is not None:
+                cut, stopped = found, True
+                os.truncate(path, log.transactions[found].begin)
+        count += cut
+        if cut:
+            last = log.transactions[cut - 1].committed
+        if stopped:
+            break
+    executed = proven.executed
+    if not stopped and way.gap and (moment is not None or way.gap[1] or not files):
+        raise OpsError(
+            f"logs are missing after {way.gap[0]}, byte {way.gap[1]}: the way ends at "
+            f"{spoken(last)}",
+            "take an earlier moment, or a later backup: invoke list-backups",
+        )
+    if not GtidSet.parse(made.gtids) <= executed:
+        raise OpsError(
+            f"the logs end before the state that {made.id} stands for",
+            "take that backup alone: invoke restore --id",
+        )
+    return {
+        "after": files,
+        "transactions": count,
+        "last": spoken(last),
+        "stopped": stopped,
+    }
+
+
+def piece_of(place: Vault, piece: Segment, key: str) -> bytes:
+    """Return the bytes of a stored piece of a log."""
+    data = place.read(piece.key)
+    plain = b""
+    if hashlib.sha256(data).hexdigest()[:16] == piece.digest:
+        plain = seals.unsealed(data, key)
+    if len(plain) != piece.end - piece.start:
+        raise OpsError(
+            f"{piece.key} is not what its name says: it was changed or exchanged",
+            "take an earlier moment: invoke list-backups; what is wrong: invoke verify",
+        )
+    return plain
+
+
+def spoken(microseconds: int) -> str:
+    """Return a moment as a person reads it."""
+    if not microseconds:
+        return "no change at all"
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="milliseconds")

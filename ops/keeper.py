@@ -1,0 +1,248 @@
+"""The backup service: what runs in the container beside MySQL, by itself and on order.
+
+    python -m ops.keeper serve       ships the logs without end, takes a base when one is due
+    python -m ops.keeper take        takes a base now; prints its id
+    python -m ops.keeper state       prints how it stands, as one JSON document
+    python -m ops.keeper fetch       unpacks a backup (ops/fetching.py); the key comes on stdin
+
+Lines on stderr that begin with "progress " are for whoever gave the order.
+"""
+
+import argparse
+import fcntl
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ops import base, fetching, manifest, vault
+from ops.base import Origin
+from ops.donor import Donor
+from ops.errors import FAILED, OpsError, refusal
+from ops.manifest import Manifest
+from ops.settings import Settings
+from ops.shipping import Shipper
+from ops.vault import Vault
+
+__all__ = ["due", "main"]
+
+DATA, SPOOL = Path("/var/lib/mysql"), Path("/spool")
+STATE, LOCK = SPOOL / "state.json", SPOOL / "lock"
+
+POLL_SECONDS = 4.0
+"""Between two looks at the logs: with one upload that is a loss of less than ten seconds."""
+
+WAIT_SECONDS = 15.0
+"""After something failed."""
+
+RETRY = timedelta(minutes=10)
+"""After a base failed: it costs MySQL something."""
+
+KEEP_LOGS = timedelta(hours=24)
+"""How long MySQL keeps logs that are stored: a restore here needs no download of them."""
+
+TOLD_EVERY = 0.5
+
+
+class Keeper:
+    """The service: one loop that ships, and a thread for the base that is due."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.donor = Donor("db")
+        self.state: dict[str, Any] = {"begun": moment()}
+        self.stop = threading.Event()
+        self.last: Manifest | None = None
+        self.failed_at: datetime | None = None
+        self.work: threading.Thread | None = None
+
+    def serve(self) -> None:
+        """Go on until told to stop; what fails is tried again."""
+        sweep()
+        shipper: Shipper | None = None
+        while not self.stop.is_set():
+            pause = POLL_SECONDS
+            try:
+                if shipper is None or self.donor.server().uuid != shipper.server:
+                    shipper = self.begin()
+                asked = moment()
+                if shipper.ship(datetime.now(UTC)):
+                    self.state |= {"shipped_to": asked, "log": shipper.place.file}
+                else:
+                    pause = 0
+                self.state.pop("error", None)
+                self.state.pop("error_since", None)
+                shipper.forget(datetime.now(UTC) - KEEP_LOGS)
+                if shipper.gap:
+                    self.last, shipper.gap = None, False
+                self.schedule(shipper.vault)
+            except OpsError as error:
+                say(error)
+                self.state |= {"error": error.cause}
+                self.state.setdefault("error_since", moment())
+                pause, shipper = WAIT_SECONDS, None
+            self.tell()
+            self.stop.wait(pause)
+
+    def begin(self) -> Shipper:
+        """Return what ships the logs of the MySQL that is there now."""
+        place = vault.reach(self.settings, FAILED)
+        server = self.donor.server()
+        self.last = newest(place, server.uuid)
+        self.state["server"] = server.uuid
+        return Shipper(place, self.donor, server.uuid, DATA, self.settings.recipients)
+
+    def schedule(self, place: Vault) -> None:
+        """Take a base if one is due and none is under way."""
+        now = datetime.now(UTC)
+        self.state["last"] = summary(self.last)
+        if self.work is not None and self.work.is_alive():
+            return
+        if self.failed_at and now - self.failed_at < RETRY:
+            return
+        if due(self.last.time if self.last else None, now, self.settings.backup_at):
+            self.work = threading.Thread(target=self.take, args=(place,), daemon=True)
+            self.work.start()
+
+    def take(self, place: Vault) -> None:
+        """Take a base and remember how that ended."""
+        try:
+            self.last = take(self.settings, place, self.donor, lambda *_: None)
+            self.failed_at = None
+            self.state.pop("base_error", None)
+        except OpsError as error:
+            say(error)
+            self.failed_at = datetime.now(UTC)
+            self.state["base_error"] = error.cause
+
+    def tell(self) -> None:
+        """Write how it stands, for whoever asks."""
+        self.state["at"] = moment()
+        draft = STATE.with_suffix(".new")
+        draft.write_text(json.dumps(self.state) + "\n", "utf-8")
+        draft.replace(STATE)
+
+
+def due(last: datetime | None, now: datetime, at: str) -> bool:
+    """Say whether a base is due: the last one is from before the last time of the day `at`."""
+    hour, minute = (int(part) for part in at.split(":"))
+    today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    latest = today if today <= now else today - timedelta(days=1)
+    return last is None or last < latest
+
+
+def newest(place: Vault, server: str) -> Manifest | None:
+    """Return the newest base of a MySQL."""
+    found = sorted(manifest.known(place), key=lambda each: each[1], reverse=True)
+    for generation, identity in found:
+        name = f"{generation}/{identity}/{manifest.NAME}"
+        made = Manifest.read(place.read(name), name)
+        if made.kind == manifest.BASE and made.server == server:
+            return made
+    return None
+
+
+def take(settings: Settings, place: Vault, donor: Donor, told: base.Told) -> Manifest:
+    """Take a base, unless one is under way."""
+    with alone():
+        origin = Origin(
+            settings.stack_name,
+            settings.recipients,
+            {"KEK_PASSPHRASE": settings.kek_fingerprint},
+            {"place": settings.artifacts_destination},
+        )
+        return base.take(place, donor, DATA, SPOOL, origin, told)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep a second one out while a base is taken; a killed one keeps nobody out."""
+    with LOCK.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise refusal(
+                "a backup is under way already", "wait for it: invoke list-backups"
+            ) from None
+        sweep()
+        yield
+
+
+def sweep() -> None:
+    """Remove what a base left that was killed."""
+    import shutil
+
+    for path in SPOOL.iterdir():
+        if manifest.ID.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def summary(made: Manifest | None) -> dict[str, Any] | None:
+    """Return what is told of a backup."""
+    return made and {"id": made.id, "as_of": made.as_of, "size": made.size}
+
+
+def moment() -> str:
+    """Return the time."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def say(error: OpsError) -> None:
+    """Write an error to the log."""
+    print(f"{moment()} {error.message}", file=sys.stderr, flush=True)
+
+
+class Teller:
+    """Passes progress on, not more often than somebody reads."""
+
+    def __init__(self) -> None:
+        self.last, self.label = 0.0, ""
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Tell that something is under way, and how far."""
+        now = time.monotonic()
+        if label != self.label or done >= total or now - self.last > TOLD_EVERY:
+            self.last, self.label = now, label
+            line = json.dumps([label, done, total])
+            print(f"progress {line}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Run one of the commands; return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve")
+    commands.add_parser("take")
+    commands.add_parser("state")
+    fetching.arguments(commands.add_parser("fetch"))
+    options = parser.parse_args()
+    settings = Settings.load(Path("/nonexistent"))
+
+    def ended(*_: object) -> None:
+        raise SystemExit(143)
+
+    signal.signal(signal.SIGTERM, ended)
+    try:
+        if options.command == "serve":
+            Keeper(settings).serve()
+        elif options.command == "take":
+            place = vault.reach(settings)
+            print(take(settings, place, Donor("db"), Teller()).id)
+        elif options.command == "fetch":
+            fetching.fetch(settings, options, Teller())
+        else:
+            print(STATE.read_text("utf-8") if STATE.exists() else "{}", end="")
+    except OpsError as error:
+        print(error.message, file=sys.stderr, flush=True)
+        return error.code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
