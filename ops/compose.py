@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops import console, envfile, front_door, images, jobs, nginx, preflight, sizing, stack
+from ops import accounts, console, envfile, front_door, images, jobs, nginx, preflight, sizing, stack
 from ops.containers import Container, age, containers, last_words, memory
 from ops.errors import OpsError, refusal
 from ops.hosts import Host, LocalHost, failure
@@ -21,6 +21,9 @@ IMAGES_SIZE = 4 * 1024**3
 
 RUNNING_SIZE = 256 * 1024**2
 """Disk below which MySQL is better not started: its redo log alone takes 100 MB."""
+
+VOLUME = "volume"
+"""The file in the stack's folder that names the volume of the database after a restore."""
 
 START_SECONDS = 300
 SEE_LOGS = "invoke logs"
@@ -88,10 +91,13 @@ def check(settings: Settings, host: LocalHost, found: list[Container], root: Pat
     wanted = f"{settings.bind_address}:{settings.http_port}"
     if not any(wanted in c.listens and c.state == "running" for c in found):
         preflight.port_free(settings.bind_address, settings.http_port)
-    have_image = host.run(("docker", "image", "inspect", stack.web_image(settings))).code == 0
+    have_image = all(
+        host.run(("docker", "image", "inspect", name)).code == 0
+        for name in stack.own_images(settings)
+    )
     needed = RUNNING_SIZE if have_image else IMAGES_SIZE
     preflight.disk_space(root, needed, "the stack")
-    volume = f"{settings.stack_name}_db"
+    volume = database_volume(settings)
     own = not settings.database_host
     if not own or host.run(("docker", "volume", "inspect", volume)).code != 0:
         if settings.missing_secrets():
@@ -142,6 +148,7 @@ def rendered(settings: Settings, size: Size) -> dict[Path, str]:
     """Return every file Compose reads besides the repository's, with its content."""
     folder = stack.folder(settings)
     variables = stack.compose_env(settings, size) | stack.local_env(settings)
+    variables["DB_VOLUME"] = database_volume(settings)
     files = {folder / "compose.env": stack.render_env(variables)}
     for name, text in stack.secret_files(settings).items():
         files[folder / "secrets" / name] = text
@@ -150,6 +157,12 @@ def rendered(settings: Settings, size: Size) -> dict[Path, str]:
     for name, text in (configuration | nginx.identity("web")).items():
         files[site / name] = text
     return files
+
+
+def database_volume(settings: Settings) -> str:
+    """Return the volume of the database on this machine: the first one, or a restored one."""
+    chosen = stack.folder(settings) / VOLUME
+    return chosen.read_text("utf-8").strip() if chosen.exists() else stack.database_volume(settings)
 
 
 def write_files(settings: Settings, size: Size) -> None:
@@ -184,10 +197,14 @@ def forget_secrets(settings: Settings, host: LocalHost) -> None:
 
 
 def build(settings: Settings, host: LocalHost) -> None:
-    """Build the server image, unless one of the same content is there."""
-    image = stack.web_image(settings)
-    if host.run(("docker", "image", "inspect", image)).code == 0:
-        return
+    """Build our images, unless those of the same content are there."""
+    for image in stack.own_images(settings):
+        if host.run(("docker", "image", "inspect", image)).code != 0:
+            build_one(settings, host, image)
+
+
+def build_one(settings: Settings, host: LocalHost, image: str) -> None:
+    """Build an image."""
     words = stack.build(settings, image)
     with console.progress(f"building {image} (once)") as detail:
         done = host.follow(words, detail, {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"})
@@ -209,6 +226,8 @@ def start_database(settings: Settings, host: LocalHost) -> None:
         done = host.follow(words, detail)
     if done.code != 0:
         raise start_failure(settings, host, words, done.err)
+    if settings.backups_destination:
+        accounts.provide(host, stack.compose(settings, "exec", "--no-TTY", "db"), settings)
 
 
 def run_migration(

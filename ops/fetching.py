@@ -157,7 +157,7 @@ def follow(
     pieces = [each for each in map(Segment.parse, names) if each is not None]
     way = unbroken(pieces, made.server, made.first_log)
     proven = Continuity()
-    count, last, stopped = 0, 0, False
+    count, last, stopped, executed = 0, 0, False, GtidSet()
     files = list(dict.fromkeys(each.file for each in way.segments))
     total = sum(each.end - each.start for each in way.segments)
     done = 0
@@ -169,19 +169,18 @@ def follow(
                 done += piece.end - piece.start
                 told("fetching logs", done, total)
         log = feed(proven, path)
-        cut = len(log.transactions)
-        if moment is not None:
-            found = stop_before(log.transactions, moment)
-            if found is not None:
-                cut, stopped = found, True
-                os.truncate(path, log.transactions[found].begin)
+        cut, executed = len(log.transactions), proven.executed
+        found = None if moment is None else stop_before(log.transactions, moment)
+        if found is not None:
+            cut, stopped = found, True
+            os.truncate(path, log.transactions[found].begin)
+            executed -= GtidSet.from_gtids(each.gtid for each in log.transactions[found:])
         count += cut
         if cut:
             last = log.transactions[cut - 1].committed
         if stopped:
             break
-    executed = proven.executed
-    if not stopped and way.gap and (moment is not None or way.gap[1] or not files):
+    if not stopped and way.gap:
         raise OpsError(
             f"logs are missing after {way.gap[0]}, byte {way.gap[1]}: the way ends at "
             f"{spoken(last)}",
@@ -189,11 +188,11 @@ def follow(
         )
     if not GtidSet.parse(made.gtids) <= executed:
         raise OpsError(
-            f"the logs end before the state that {made.id} stands for",
-            "take that backup alone: invoke restore --id",
+            f"the moment is before {made.as_of}, which {made.id} stands for",
+            "take an earlier backup: invoke list-backups",
         )
     return {
-        "after": files,
+        "after": sorted(each.name for each in folder.iterdir()),
         "transactions": count,
         "last": spoken(last),
         "stopped": stopped,

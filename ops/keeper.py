@@ -11,6 +11,7 @@ Lines on stderr that begin with "progress " are for whoever gave the order.
 import argparse
 import fcntl
 import json
+import os
 import signal
 import sys
 import threading
@@ -154,7 +155,7 @@ def take(settings: Settings, place: Vault, donor: Donor, told: base.Told) -> Man
         origin = Origin(
             settings.stack_name,
             settings.recipients,
-            {"KEK_PASSPHRASE": settings.kek_fingerprint},
+            {"KEK_PASSPHRASE": os.environ["KEK_FINGERPRINT"]},
             {"place": settings.artifacts_destination},
         )
         return base.take(place, donor, DATA, SPOOL, origin, told)

@@ -55,12 +55,14 @@ class Release:
     @property
     def compose_files(self) -> list[str]:
         """The Compose files of the release, the base first."""
-        return sorted(name for name in self.files if name.startswith("compose/"))
+        names = {name for name in self.files if name.startswith("compose/")}
+        return [stack.BASE, *sorted(names - {stack.BASE})]
 
     @property
     def services(self) -> tuple[str, ...]:
         """The services that run all the time."""
-        return ("web", "nginx") if stack.EXTERNAL_DATABASE in self.files else ("db", "web", "nginx")
+        names = ("web", "nginx") if stack.EXTERNAL_DATABASE in self.files else ("db", "web", "nginx")
+        return (*names, "backup") if stack.BACKUPS in self.files else names
 
     def same_content(self, other: "Release") -> bool:
         """Say whether another release would run the very same."""

@@ -12,14 +12,20 @@ from ops.sizing import Size
 from ops.values import Secret
 
 __all__ = [
+    "BACKUPS",
+    "BASE",
     "BASES",
     "MYSQL_SERIES",
     "SERVICES",
+    "backup_image",
+    "build",
     "compose",
     "compose_env",
     "compose_files",
     "content_digest",
+    "database_volume",
     "folder",
+    "own_images",
     "secret_files",
     "server_env",
     "services",
@@ -29,8 +35,14 @@ __all__ = [
 
 SERVICES = ("db", "migrate", "web", "nginx")
 
+BASE = "compose/compose.yaml"
+"""The file of every stack."""
+
 EXTERNAL_DATABASE = "compose/external-database.yaml"
 """The overlay of a stack whose MySQL is elsewhere."""
+
+BACKUPS = "compose/backups.yaml"
+"""The overlay of a stack whose MySQL is backed up."""
 
 MYSQL_SERIES = "9.7"
 """The release series of the `db` image; a test compares it with compose.yaml."""
@@ -47,6 +59,22 @@ IMAGE_INPUTS = (
     "mlflow/entrypoint.sh",
     "ops/migration.py",
 )
+BACKUP_MODULES = (
+    *("errors", "values", "envfile", "settings", "scopes", "permissions", "aws", "buckets"),
+    *("gtids", "binlog", "chain", "generations", "seals", "tarball", "vault", "manifest"),
+    *("donor", "base", "shipping", "fetching", "keeper"),
+)
+"""What the backup service has of this package; a test compares it with what those import."""
+
+BACKUP_INPUTS = (
+    "backup/Dockerfile",
+    "backup/Dockerfile.dockerignore",
+    "backup/requirements.txt",
+    *(f"ops/{name}.py" for name in BACKUP_MODULES),
+)
+BACKUP_MEMORY = 256
+"""MiB of the backup service: what it holds of a backup at a time does not grow with it."""
+
 ARTIFACTS_VOLUME = "/var/lib/mlflow/artifacts"
 
 
@@ -57,12 +85,27 @@ def folder(settings: Settings) -> Path:
 
 def services(settings: Settings) -> tuple[str, ...]:
     """Return the services of a stack, in the order in which they start."""
-    return SERVICES[1:] if settings.database_host else SERVICES
+    names = SERVICES[1:] if settings.database_host else SERVICES
+    return (*names, "backup") if settings.backups_destination else names
 
 
 def compose_files(settings: Settings) -> tuple[str, ...]:
     """Return the Compose files of a stack, from the repository's root: the base comes first."""
-    return ("compose/compose.yaml", *([EXTERNAL_DATABASE] if settings.database_host else []))
+    given = {EXTERNAL_DATABASE: settings.database_host, BACKUPS: settings.backups_destination}
+    return (BASE, *(name for name, wanted in given.items() if wanted))
+
+
+def own_images(settings: Settings) -> dict[str, str]:
+    """Return the images that are built here, with their Dockerfiles; the server's comes first."""
+    images = {web_image(settings): "mlflow/Dockerfile"}
+    if settings.backups_destination:
+        images[backup_image(settings)] = "backup/Dockerfile"
+    return images
+
+
+def database_volume(settings: Settings) -> str:
+    """Return the volume that MySQL's data is in, unless a restore has put another in its place."""
+    return f"{settings.stack_name}_db"
 
 
 def compose(settings: Settings, *words: str) -> tuple[str, ...]:
@@ -73,10 +116,10 @@ def compose(settings: Settings, *words: str) -> tuple[str, ...]:
 
 
 def build(settings: Settings, image: str) -> tuple[str, ...]:
-    """Return the `docker build` line of the server image (needs BuildKit)."""
+    """Return the `docker build` line of one of our images (needs BuildKit)."""
     given = {"ca": settings.build_ca_file, "pip_config": settings.build_pip_config_file}
     secrets = [f"--secret=id={name},src={file}" for name, file in given.items() if file]
-    dockerfile = str(settings.root / "mlflow" / "Dockerfile")
+    dockerfile = str(settings.root / own_images(settings)[image])
     return (
         *("docker", "build", "--tag", image, "--file", dockerfile),
         *secrets,
@@ -102,7 +145,33 @@ def compose_env(settings: Settings, size: Size) -> dict[str, str]:
         "S3_ENDPOINT_URL": settings.s3_endpoint_url,
         "S3_REGION": settings.s3_region,
         "JOB_EXECUTION": str(settings.job_execution).lower(),
+        # What the backup service has not stored yet, nobody may delete; it deletes the rest.
+        "DB_EXPIRE_LOGS": "OFF" if settings.backups_destination else "ON",
+        **_backups(settings),
     }
+
+
+def _backups(settings: Settings) -> dict[str, str]:
+    if not settings.backups_destination:
+        return {}
+    return {
+        "BACKUP_IMAGE": backup_image(settings),
+        "BACKUPS_DESTINATION": settings.backups_destination,
+        "BACKUP_RECIPIENTS": settings.backup_recipients,
+        "BACKUP_AT": settings.backup_at,
+        "BACKUP_MEMORY_LIMIT": f"{BACKUP_MEMORY}m",
+        "ARTIFACTS_PLACE": settings.artifacts_destination,
+        "KEK_FINGERPRINT": fingerprint(_revealed(settings.kek_passphrase), settings.stack_name),
+    }
+
+
+def fingerprint(secret: str, salt: str) -> str:
+    """Return what tells one secret from another, and is slow to try many with.
+
+    Rounds: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
+    """
+    made = hashlib.pbkdf2_hmac("sha256", secret.encode(), salt.encode(), 600_000)
+    return made.hex()[:32]
 
 
 def sizes(size: Size) -> dict[str, str]:
@@ -168,7 +237,19 @@ def _database_secrets(settings: Settings) -> dict[str, str]:
         "mysql_password": password,
         "mysql_root_password": _revealed(settings.mysql_root_password),
         "mysql_client": client,
+        **_backup_secrets(settings),
     }
+
+
+def _backup_secrets(settings: Settings) -> dict[str, str]:
+    if not settings.backups_destination:
+        return {}
+    given = {"root": settings.mysql_root_password, "backup": settings.backup_password}
+    root, backup = (
+        f'[client]\nuser = {user}\npassword = "{_revealed(password)}"\n'
+        for user, password in given.items()
+    )
+    return {"mysql_root_client": root, "backup_client": backup}
 
 
 def database_address(settings: Settings) -> str:
@@ -295,6 +376,11 @@ def client_env(settings: Settings) -> dict[str, str]:
 def web_image(settings: Settings) -> str:
     """Return the name of the server image: it changes when, and only when, its inputs do."""
     return f"mlflow-compose/web:{content_digest(settings.root, IMAGE_INPUTS)}"
+
+
+def backup_image(settings: Settings) -> str:
+    """Return the name of the image of the backup service, made in the same way."""
+    return f"mlflow-compose/backup:{content_digest(settings.root, BACKUP_INPUTS)}"
 
 
 def content_digest(root: Path, names: Iterable[str]) -> str:
