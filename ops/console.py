@@ -16,6 +16,7 @@ __all__ = [
     "result_json",
     "say",
     "size",
+    "steps",
     "transfer",
 ]
 
@@ -108,6 +109,38 @@ def transfer(label: str, total: int) -> Iterator[Callable[[int, int], None]]:
         yield moved
     seconds = time.monotonic() - begin
     say(f"{label} ({_rate(sent, seconds)}, {duration(seconds)})")
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one step after another, each with a bar on a terminal and at its end a line.
+
+    The yielded function is told the step, and how many bytes of how many are done.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    label, begin = "", time.monotonic()
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as shown:
+        task = shown.add_task("", visible=False)
+
+        def step(name: str, done: int, total: int) -> None:
+            nonlocal label, begin
+            if name != label:
+                if label:
+                    console.print(f"{label} ({duration(time.monotonic() - begin)})", markup=False)
+                label, begin = name, time.monotonic()
+                shown.reset(task, description=escape(name), visible=True)
+            shown.update(task, completed=done, total=total or None)
+
+        yield step
+    if label:
+        say(f"{label} ({duration(time.monotonic() - begin)})")
 
 
 def _rate(count: int, seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 Everything is checked while it comes, and nothing of it is used before all of it was: what is
 unpacked lies in a new volume, which whoever gave the order removes if this fails. The private key
-is read from stdin and is in no argument, file or environment.
+is read from stdin, with the keys of S3, and is in no argument, file or environment.
 """
 
 import argparse
@@ -31,6 +31,9 @@ from ops.vault import Vault
 __all__ = ["Moment", "arguments", "fetch"]
 
 DATA, LOGS = Path("/restore/data"), Path("/restore/logs")
+CREDENTIALS = Path("/tmp/credentials")  # noqa: S108 - in memory, in a container of its own
+"""Where boto3 is told to look for keys of S3; empty where the role of the machine is enough."""
+
 LAST = "last"
 """Instead of a moment: all that was stored."""
 
@@ -46,7 +49,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def fetch(settings: Settings, options: argparse.Namespace, told: Told) -> None:
     """Unpack a backup below /restore; print what it leads to, as one JSON document."""
-    key = sys.stdin.read()
+    given = json.loads(sys.stdin.read())
+    key = given["key"]
+    CREDENTIALS.write_text(given["credentials"], "utf-8")
     place = vault.reach(settings)
     made = manifest.find(place, options.id)
     for folder in (DATA, LOGS):

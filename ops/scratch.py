@@ -1,0 +1,263 @@
+"""A restored MySQL, in a container of its own with no network, before it is anybody's database."""
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ops import console, stack
+from ops.errors import OpsError, from_output
+from ops.hosts import Host
+from ops.manifest import Manifest, Table
+from ops.settings import Settings
+
+__all__ = ["Fetched", "Scratch", "Way"]
+
+LABEL = "mlflow-compose.restore"
+"""On the containers and volumes of a restore; its value is the stack."""
+
+START_SECONDS = 600.0
+"""MySQL recovers before it answers, which takes as long as what was written in the last minutes."""
+
+REPLAY_SECONDS = 24 * 3600.0
+STOP_SECONDS = 600
+
+# The official image has it beside its shell and not in the PATH.
+MYSQLBINLOG = "/usr/libexec/mysqlsh/mysqlbinlog"
+
+# Nothing durable before it is whole: a power cut ends the restore, and it begins anew.
+FLAGS = (
+    *("--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--skip-log-bin"),
+    *("--log-bin-trust-function-creators=ON", "--skip-networking", "--skip-grant-tables"),
+    *("--innodb-flush-log-at-trx-commit=0", "--event-scheduler=OFF"),
+)
+
+CLIENT, PASSWORDS = "/dev/shm/client", "/dev/shm/passwords"  # noqa: S108 - in the container
+LOOK = "see what is there: docker logs"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How far a restore goes: to a backup's own state, to a moment after it, or to the last log.
+
+    `to` is what `fetch` takes: microseconds since 1970, `last`, or "".
+    """
+
+    backup: Manifest
+    to: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What was unpacked: names of logs, and what they lead to."""
+
+    tail: list[str]
+    gtids: str
+    after: list[str]
+    transactions: int = 0
+    last: str = ""
+    stopped: bool = False
+
+
+class Scratch:
+    """The volumes and the container of one restore; `name` is what they begin with."""
+
+    def __init__(self, host: Host, settings: Settings, image: str, way: Way) -> None:
+        self.host, self.settings, self.image, self.way = host, settings, image, way
+        self.stack = settings.stack_name
+        self.volume = f"{self.stack}_db-{datetime.now(UTC):%Y%m%dT%H%M%SZ}".lower()
+        self.logs = f"{self.volume}-logs"
+        self.container = f"{self.volume}-mysql"
+
+    @contextmanager
+    def volumes(self) -> Iterator[None]:
+        """Have the two volumes; both are gone afterwards if it failed, else that of the logs."""
+        label = ("--label", f"{LABEL}={self.stack}")
+        # As Compose names what it made, so that it takes the volume for its own.
+        own = [f"com.docker.compose.project={self.stack}", "com.docker.compose.volume=db"]
+        labels = [word for each in own for word in ("--label", each)]
+        remedy = "look at the Docker Engine: docker info"
+        self.host.check(("docker", "volume", "create", *label, *labels, self.volume), remedy)
+        self.host.check(("docker", "volume", "create", *label, self.logs), remedy)
+        try:
+            yield
+        except BaseException:
+            self.host.run(("docker", "rm", "--force", "--volumes", self.container))
+            self.host.run(("docker", "volume", "rm", "--force", self.volume, self.logs))
+            raise
+        self.host.run(("docker", "volume", "rm", "--force", self.logs))
+
+    def fetch(self, key: str, credentials: str) -> Fetched:
+        """Unpack the backup into the volumes; what is wrong with it shows here."""
+        settings = self.settings
+        environ = {
+            "BACKUPS_DESTINATION": settings.backups_destination,
+            "BACKUP_RECIPIENTS": settings.backup_recipients,
+            "S3_ENDPOINT_URL": settings.s3_endpoint_url,
+            "S3_REGION": settings.s3_region,
+            "AWS_SHARED_CREDENTIALS_FILE": "/tmp/credentials",  # noqa: S108 - in the container
+        }
+        words = (
+            *("docker", "run", "--rm", "--interactive", f"--name={self.container}"),
+            *("--label", f"{LABEL}={self.stack}", "--read-only", "--tmpfs=/tmp"),
+            *("--cap-drop=ALL", "--security-opt=no-new-privileges:true"),
+            *(f"--volume={self.volume}:/restore/data", f"--volume={self.logs}:/restore/logs"),
+            *(f"--env={name}={value}" for name, value in environ.items() if value),
+            *(self.image, "python", "-m", "ops.keeper", "fetch", f"--id={self.way.backup.id}"),
+            *([f"--to={self.way.to}"] if self.way.to else []),
+        )
+        given = json.dumps({"key": key, "credentials": credentials}).encode()
+        with console.steps() as step:
+            done = self.host.follow(words, told(step), stdin=[given])
+        if done.code != 0:
+            raise from_output(done.code, done.err)
+        found = json.loads(done.err.splitlines()[-1])
+        return Fetched(**{"after": [], **found})
+
+    @contextmanager
+    def mysql(self) -> Iterator[None]:
+        """Have a MySQL on the restored data that nobody else reaches, with the passwords of now."""
+        words = (
+            *("docker", "run", "--detach", f"--name={self.container}", "--network=none"),
+            *("--label", f"{LABEL}={self.stack}", "--shm-size=16m"),
+            *(f"--volume={self.volume}:/var/lib/mysql", f"--volume={self.logs}:/restore/logs:ro"),
+            *(stack.BASES[0], *FLAGS),
+        )
+        self.host.check(words, LOOK, deadline=START_SECONDS)
+        try:
+            self._wait()
+            self._put(CLIENT, self._option_file())
+            self._put(PASSWORDS, self._passwords())
+            self.inside("bash", "-c", f"mysql --user=root < {PASSWORDS}")
+            yield
+            self.host.check(("docker", "stop", "-t", str(STOP_SECONDS), self.container), LOOK,
+                            deadline=STOP_SECONDS + 60)
+        finally:
+            self.host.run(("docker", "rm", "--force", "--volumes", self.container))
+
+    def _wait(self) -> None:
+        """Wait until MySQL answers; raise with its last words if it ends instead."""
+        script = (
+            "for i in $(seq 1200); do "
+            "mysqladmin --user=root --silent ping 2>/dev/null && exit 0; sleep 0.5; done; exit 1"
+        )
+        words = ("docker", "exec", self.container, "sh", "-c", script)
+        if self.host.run(words, deadline=START_SECONDS).code != 0:
+            log = self.host.run(("docker", "logs", "--tail", "20", self.container))
+            said = (log.out + log.err).strip()
+            raise OpsError(f"MySQL does not start on the restored data:\n  {said}", LOOK)
+
+    def _put(self, path: str, text: str) -> None:
+        """Write a file in the container's memory."""
+        script = f"umask 077; cat > {path}; chown mysql {path} 2>/dev/null || true"
+        words = ("docker", "exec", "--interactive", self.container, "sh", "-c", script)
+        self.host.check(words, LOOK, stdin=text.encode())
+
+    def _option_file(self) -> str:
+        password = self.settings.mysql_root_password
+        assert password is not None
+        return f'[client]\nuser = root\npassword = "{password.reveal()}"\n'
+
+    def _passwords(self) -> str:
+        """Return SQL that gives users the passwords of `.env`: those of then may be lost."""
+        settings = self.settings
+        given = {
+            "'root'@'localhost'": settings.mysql_root_password,
+            "'root'@'%'": settings.mysql_root_password,
+            "'mlflow'@'%'": settings.mysql_password,
+        }
+        lines = [
+            f"ALTER USER IF EXISTS {user} IDENTIFIED BY '{password.reveal()}';"
+            for user, password in given.items()
+            if password is not None
+        ]
+        return "\n".join(["FLUSH PRIVILEGES;", *lines, ""])
+
+    def inside(self, *words: str, deadline: float = START_SECONDS) -> str:
+        """Run a command in MySQL's container; return what it printed."""
+        return self.host.check(("docker", "exec", self.container, *words), LOOK, deadline=deadline)
+
+    def sql(self, *questions: str) -> list[list[str]]:
+        """Return the rows that answer questions."""
+        options = (f"--defaults-extra-file={CLIENT}", "--batch", "--skip-column-names", "--raw")
+        out = self.inside(
+            "mysql", *options, f"--execute={'; '.join(questions)}", deadline=REPLAY_SECONDS
+        )
+        return [line.split("\t") for line in out.splitlines()]
+
+    def replay(self, folder: str, files: Sequence[str]) -> None:
+        """Repeat what logs say; MySQL skips the transactions it has."""
+        if not files:
+            return
+        paths = shlex.join(f"/restore/logs/{folder}/{name}" for name in files)
+        # A password that was changed in the logs is changed back in the same session.
+        script = (
+            f"{{ {MYSQLBINLOG} {paths} && cat {PASSWORDS}; }}"
+            f" | mysql --defaults-extra-file={CLIENT} --binary-mode"
+        )
+        with console.progress("repeating what the logs say"):
+            self.inside("bash", "-o", "pipefail", "-c", script, deadline=REPLAY_SECONDS)
+
+    def executed(self) -> str:
+        """Return the transactions it has, as a set of GTIDs."""
+        return "".join(row[0] for row in self.sql("SELECT @@global.gtid_executed"))
+
+    def census(self, names: Iterable[str]) -> dict[str, Table]:
+        """Count and sum up tables; those that are not there are left out."""
+        listed = self.sql(
+            "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables "
+            "WHERE table_type = 'BASE TABLE'"
+        )
+        there = {row[0] for row in listed}
+        found = {}
+        wanted = [name for name in names if name in there]
+        questions = []
+        for name in wanted:
+            quoted = ".".join(f"`{part}`" for part in name.split(".", 1))
+            questions += [f"SELECT COUNT(*) FROM {quoted}", f"CHECKSUM TABLE {quoted}"]  # noqa: S608
+        rows = self.sql(*questions) if questions else []
+        for name, (count, total) in zip(wanted, zip(rows[::2], rows[1::2], strict=True), strict=True):
+            found[name] = Table(int(count[0]), int(total[-1]))
+        return found
+
+    def prove(self) -> None:
+        """Raise unless it is, row by row, what the manifest says of the backup's own state."""
+        made = self.way.backup
+        with console.progress("comparing every table with the manifest"):
+            found = self.census(made.tables)
+        wrong = [
+            f"{name}: {_said(found.get(name))} instead of {_said(table)}"
+            for name, table in made.tables.items()
+            if found.get(name) != table
+        ]
+        if wrong:
+            raise OpsError(
+                "\n  ".join([f"the restored data is not what {made.id} was", *wrong[:10]]),
+                "take another backup: invoke list-backups",
+            )
+        listed = self.sql(
+            "SELECT CONCAT(trigger_schema, '.', trigger_name) FROM information_schema.triggers "
+            "WHERE trigger_schema <> 'sys' ORDER BY 1"
+        )
+        if [row[0] for row in listed] != made.triggers:
+            raise OpsError(
+                f"triggers are missing: {', '.join(made.triggers)}",
+                "take another backup: invoke list-backups",
+            )
+
+
+def _said(table: Table | None) -> str:
+    return "nothing" if table is None else f"{table.rows} rows, sum {table.checksum}"
+
+
+def told(step: Callable[[str, int, int], None]) -> Callable[[str], None]:
+    """Return what takes the lines of the backup service and shows its progress."""
+
+    def line(text: str) -> None:
+        word, _, rest = text.partition(" ")
+        if word == "progress":
+            step(*json.loads(rest))
+
+    return line
