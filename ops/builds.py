@@ -5,7 +5,7 @@ from ops.errors import refusal
 from ops.hosts import LocalHost
 from ops.settings import Settings
 
-__all__ = ["build", "push", "shared"]
+__all__ = ["build", "identities", "push", "shared"]
 
 
 def build(tag: str) -> None:
@@ -30,12 +30,22 @@ def built(settings: Settings, local: LocalHost) -> str:
 
 
 def shared(settings: Settings, local: LocalHost) -> str:
-    """Return the same for an image that hosts are to run: ECR's, if it has one of the name."""
+    """Return the same where hosts are to run the images: ECR's, if it has one of the name."""
     _require_docker(local)
-    name = stack.web_image(settings)
-    if not settings.registry or not registry.fetch(local, settings.registry, name):
-        compose.build(settings, local)
-    return name
+    for name in stack.own_images(settings):
+        if not settings.registry or not registry.fetch(local, settings.registry, name):
+            compose.build(settings, local)
+    return stack.web_image(settings)
+
+
+def identities(settings: Settings, local: LocalHost) -> dict[str, str]:
+    """Return our images, which are there afterwards, with their ids."""
+    shared(settings, local)
+    form = ("docker", "image", "inspect", "--format", "{{.Id}}")
+    remedy = "look at the Docker Engine"
+    return {
+        name: local.check((*form, name), remedy).strip() for name in stack.own_images(settings)
+    }
 
 
 def _require_docker(local: LocalHost) -> None:
@@ -48,16 +58,18 @@ def push(hosts: str) -> None:
     """Bring the image to the registry, or to hosts where there is none; print its name there."""
     settings, local = Settings.load(), LocalHost()
     if settings.registry:
-        name = shared(settings, local)
-        repository = ecr.find(supply.image_name(settings))
-        if repository:
-            ecr.make(repository, settings.stack_name)
-        console.result(registry.push(local, settings.registry, name))
+        shared(settings, local)
+        for name, there in supply.image_names(settings).items():
+            repository = ecr.find(there)
+            if repository:
+                ecr.make(repository, settings.stack_name)
+            console.result(registry.push(local, settings.registry, name))
         return
     with fleet.reach(settings, hosts) as found:
-        name = built(settings, local)
-        every = transfer.send_image(local, [site.host for site in found], name, settings.data)
-    for sent in every:
-        if not sent.layers_sent:
-            console.say(f"{sent.host} has it already")
-    console.result(supply.image_name(settings))
+        built(settings, local)
+        hosts_found = [site.host for site in found]
+        for name in stack.own_images(settings):
+            for sent in transfer.send_image(local, hosts_found, name, settings.data):
+                if not sent.layers_sent:
+                    console.say(f"{sent.host} has it already")
+            console.result(name)

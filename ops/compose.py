@@ -58,16 +58,29 @@ def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
         if not settings.database_host:
             start_database(settings, host)
         run_migration(settings, host, found, existing=migrate)
-        with console.progress("starting the server and NGINX") as detail:
-            words = stack.compose(
-                settings, "up", "--detach", "--wait", f"--wait-timeout={START_SECONDS}"
-            )
-            done = host.follow(words, detail)
-            if done.code != 0:
-                raise start_failure(settings, host, words, done.err)
-            front_door.wait(front_door.local(settings), START_SECONDS, lambda: None)
+        start_all(settings, host)
         forget_secrets(settings, host)
     return True
+
+
+def start_all(settings: Settings, host: LocalHost) -> None:
+    """Start what does not run yet and wait until it answers."""
+    with console.progress("starting the server and NGINX") as detail:
+        words = stack.compose(
+            settings, "up", "--detach", "--wait", f"--wait-timeout={START_SECONDS}"
+        )
+        done = host.follow(words, detail)
+        if done.code != 0:
+            raise start_failure(settings, host, words, done.err)
+        front_door.wait(front_door.local(settings), START_SECONDS, lambda: None)
+
+
+def bring_up(settings: Settings, host: LocalHost) -> None:
+    """Start the stack as it is described, on the volume of the database that is named now."""
+    size = sizing.size(settings, [images.engine(host).machine])
+    write_files(settings, size)
+    start_database(settings, host)
+    start_all(settings, host)
 
 
 def unchanged(settings: Settings, size: Size, host: LocalHost, found: list[Container]) -> bool:

@@ -3,7 +3,7 @@
 import getpass
 import shlex
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -49,27 +49,27 @@ def planned(
     settings: Settings, size: Size, local: LocalHost, facts: list[Facts], *, migrate: bool
 ) -> Move:
     """Return the move that brings every host to these settings and files."""
-    image = builds.shared(settings, local)
-    form = ("docker", "image", "inspect", "--format", "{{.Id}}", image)
-    identity = local.check(form, "look at the Docker Engine").strip()
-    needed = schema(local, image, identity, facts)
+    found = builds.identities(settings, local)
+    image = stack.web_image(settings)
+    needed = schema(local, image, found[image], facts)
     known = [name for each in facts for name in each.releases]
-    return described(settings, size, local, identity, needed, known=known, migrate=migrate)
+    return described(settings, size, local, found, needed, known=known, migrate=migrate)
 
 
 def described(
     settings: Settings,
     size: Size,
     local: LocalHost,
-    identity: str,
+    found: Mapping[str, str],
     schema: str,
     *,
     known: Iterable[str] = (),
     migrate: bool,
 ) -> Move:
-    """Return the move to these settings and files, with the image of this id and its schema."""
-    name = supply.image_name(settings)
-    files, variables = release.contents(settings, size, name)
+    """Return the move to these settings and files, with images of these ids, and the schema."""
+    names = supply.image_names(settings)
+    files, variables = release.contents(settings, size, names)
+    image, *others = stack.own_images(settings)
     secrets = stack.secret_files(settings)
     number = release.new_id(known)
     new = Release(
@@ -78,8 +78,10 @@ def described(
         made_by=f"{getpass.getuser()}@{socket.gethostname()}",
         commit=commit(settings, local),
         what="deploy",
-        image=name,
-        image_id=identity,
+        image=names[image],
+        image_id=found[image],
+        backup_image=names[others[0]] if others else "",
+        backup_image_id=found[others[0]] if others else "",
         schema=schema,
         variables=variables,
         files={path: stack.digest({path: text}) for path, text in files.items()},
@@ -174,25 +176,32 @@ def rehearse(hosts: str, *, migrate: bool) -> None:
     missing = settings.missing_secrets()
     made: dict[str, Any] = {key.lower(): Secret("not made in a dry run") for key in missing}
     quick = replace(settings, watch_seconds=0, **made)
-    name = stack.web_image(settings)
+    here = {name: imagined_image(quick, local, name) for name in stack.own_images(quick)}
+    identities = {name: found.identity if found else "" for name, found in here.items()}
+    imagined = sizing.size(quick, [MACHINE] * len(names))
+    move = described(quick, imagined, local, identities, "the image's", migrate=migrate)
+    for name, there in supply.image_names(quick).items():
+        found = here[name]
+        if settings.registry:
+            console.result(f"{local.name}$ docker image push {there}")
+        size = f"{console.size(found.size)} at most" if found else "once it is built"
+        for each in names:
+            sent = f": send {name} ({size}, only layers it lacks) to: docker image load"
+            pulled = f"$ docker image pull {there}"
+            console.result(each + (pulled if settings.registry else sent))
+    hosts_on_paper = [ImaginedHost(each, move.release) for each in names]
+    rollout.carry_out(quick, [Site(host, quick) for host in hosts_on_paper], move)
+
+
+def imagined_image(settings: Settings, local: LocalHost, name: str) -> images.Image | None:
+    """Return an image of this machine, or print how it would be built."""
     try:
         found = images.image(local, name)
     except OpsError:  # no Docker here: the deploy itself says so
         found = None
     if found is None:
         console.result(f"{local.name}$ {shlex.join(stack.build(settings, name))}")
-    identity = found.identity if found else ""
-    imagined = sizing.size(quick, [MACHINE] * len(names))
-    move = described(quick, imagined, local, identity, "the image's", migrate=migrate)
-    if settings.registry:
-        console.result(f"{local.name}$ docker image push {move.release.image}")
-    size = f"{console.size(found.size)} at most" if found else "once it is built"
-    for each in names:
-        sent = f": send {name} ({size}, only layers it lacks) to: docker image load"
-        pulled = f"$ docker image pull {move.release.image}"
-        console.result(each + (pulled if settings.registry else sent))
-    hosts_on_paper = [ImaginedHost(each, move.release) for each in names]
-    rollout.carry_out(quick, [Site(host, quick) for host in hosts_on_paper], move)
+    return found
 
 
 def rollback(hosts: str, to: str) -> None:

@@ -37,8 +37,8 @@ def secrets(site: Site, facts: Facts, kept: dict[str, Release]) -> None:
 
 
 def images(site: Site, kept: dict[str, Release]) -> None:
-    """Remove server images of releases that are gone; Docker keeps what a container uses."""
-    named = {each.image for each in kept.values()}
+    """Remove our images of releases that are gone; Docker keeps what a container uses."""
+    named = {name for each in kept.values() for name in each.images}
     for repository in {name.rpartition(":")[0] for name in named}:
         form = ("--format", "{{.Repository}}:{{.Tag}}")
         found = site.host.run(("docker", "image", "ls", *form, repository)).out.splitlines()

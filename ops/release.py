@@ -43,9 +43,17 @@ class Release:
     image: str
     image_id: str
     schema: str
+    backup_image: str = ""
+    backup_image_id: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     secrets: list[str] = field(default_factory=list)
+
+    @property
+    def images(self) -> dict[str, str]:
+        """Our images by their names on the hosts, with their ids."""
+        found = {self.image: self.image_id, self.backup_image: self.backup_image_id}
+        return {name: found[name] for name in found if name}
 
     @property
     def web(self) -> str:
@@ -68,7 +76,10 @@ class Release:
         """Say whether another release would run the very same."""
         return all(
             getattr(self, name) == getattr(other, name)
-            for name in ("image", "image_id", "schema", "variables", "files", "secrets")
+            for name in (
+                *("image", "image_id", "backup_image", "backup_image_id"),
+                *("schema", "variables", "files", "secrets"),
+            )
         )
 
     def as_json(self) -> str:
@@ -91,16 +102,20 @@ def new_id(known: Iterable[str] = (), now: datetime | None = None) -> str:
     return max([now or datetime.now(UTC), *earliest]).strftime(ID)
 
 
-def contents(settings: Settings, size: Size, image: str) -> tuple[dict[str, str], dict[str, str]]:
+def contents(
+    settings: Settings, size: Size, images: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Return the files of a release by their path in its folder, and the variables among them.
 
-    `image` is the server image's name on the hosts.
+    `images` are the names of our images on the hosts, by their names here.
     """
     variables = stack.compose_env(settings, size) | {
         "RELEASES_FOLDER": RELEASES_FOLDER,
-        "WEB_IMAGE": image,
         "NGINX_CONFIG_DIGEST": "told",
         **stack.secret_paths(settings, SECRETS_FOLDER),
+    }
+    variables |= {
+        key: images[value] for key, value in variables.items() if key.endswith("_IMAGE")
     }
     files = {
         name: (settings.root / name).read_text("utf-8") for name in stack.compose_files(settings)
@@ -139,8 +154,9 @@ def differences(new: Release, live: Release | None) -> list[str]:
     if live is None:
         return [f"first release: image {new.image}, schema {new.schema}"]
     lines = []
-    if (new.image, new.image_id) != (live.image, live.image_id):
-        lines.append(f"image: {live.image} -> {new.image}")
+    for now, was in ((new.image, live.image), (new.backup_image, live.backup_image)):
+        if (now, new.images.get(now)) != (was, live.images.get(was)):
+            lines.append(f"image: {was or 'none'} -> {now or 'none'}")
     if new.schema != live.schema:
         lines.append(f"schema: {live.schema} -> {new.schema}")
     for key in _changed(new.variables, live.variables):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ops import audit, nginx
+from ops import audit, nginx, stack
 from ops.containers import Container, containers
 from ops.errors import OpsError
 from ops.hosts import Host
@@ -12,6 +12,9 @@ from ops.release import MANIFEST, Release
 from ops.settings import Settings
 
 __all__ = ["Facts", "Site"]
+
+VOLUME = "database.env"
+"""Names the volume of the database for Compose; it is no part of a release, and outlives them."""
 
 LOOK_AT_HOST = "look at the host: invoke doctor --host"
 
@@ -67,7 +70,20 @@ class Site:
         given = [("--env-file", name) for name in ("compose.env", "release.env")]
         given += [("--file", name) for name in release.compose_files]
         options = [word for flag, name in given for word in (flag, self.release(release.id, name))]
-        return ("docker", "compose", *options, *words)
+        volume = ("--env-file", self.path(VOLUME))
+        return ("docker", "compose", *volume, *options, *words)
+
+    def volume(self) -> str:
+        """Return the volume of the database: the first one, or one that a restore put there."""
+        said = self.host.run(("cat", self.path(VOLUME))).out.strip()
+        return said.partition("=")[2] or stack.database_volume(self.settings)
+
+    def set_volume(self, name: str) -> None:
+        """Say which volume is the database from the next start on."""
+        draft = self.path(f".{VOLUME}")
+        self.host.check(("mkdir", "-p", "-m", "700", self.top), LOOK_AT_HOST)
+        self.host.check(("tee", draft), LOOK_AT_HOST, stdin=f"DB_VOLUME={name}\n".encode())
+        self.host.check(("mv", "-T", draft, self.path(VOLUME)), LOOK_AT_HOST)
 
     def facts(self) -> Facts:
         """Read what is there: the releases, which one is live, the containers."""

@@ -16,6 +16,7 @@ __all__ = [
     "BASE",
     "BASES",
     "MYSQL_SERIES",
+    "OWN",
     "SERVICES",
     "backup_image",
     "build",
@@ -74,6 +75,9 @@ BACKUP_INPUTS = (
 )
 BACKUP_MEMORY = 256
 """MiB of the backup service: what it holds of a backup at a time does not grow with it."""
+
+OWN = "mlflow-compose/"
+"""How the names of our images begin on the machine that builds them."""
 
 ARTIFACTS_VOLUME = "/var/lib/mlflow/artifacts"
 
@@ -375,12 +379,12 @@ def client_env(settings: Settings) -> dict[str, str]:
 
 def web_image(settings: Settings) -> str:
     """Return the name of the server image: it changes when, and only when, its inputs do."""
-    return f"mlflow-compose/web:{content_digest(settings.root, IMAGE_INPUTS)}"
+    return f"{OWN}web:{content_digest(settings.root, IMAGE_INPUTS)}"
 
 
 def backup_image(settings: Settings) -> str:
     """Return the name of the image of the backup service, made in the same way."""
-    return f"mlflow-compose/backup:{content_digest(settings.root, BACKUP_INPUTS)}"
+    return f"{OWN}backup:{content_digest(settings.root, BACKUP_INPUTS)}"
 
 
 def content_digest(root: Path, names: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from threading import Event
 
-from ops import console, jobs, nginx
+from ops import accounts, console, jobs, nginx
 from ops.containers import Container, containers, last_words
 from ops.errors import OpsError
 from ops.hosts import Result, failure
@@ -22,6 +22,9 @@ START_SECONDS = 300
 CONFIRM_SECONDS = 20
 POLL_SECONDS = 0.5
 LOOKUP_SECONDS = 1.0
+OPTIONAL = {"db", "backup"}
+"""Services that one release may have and the next one not."""
+
 STOP_SECONDS = 30
 
 # A worker of NGINX that has been told to go says so in its title, and goes with its last request.
@@ -83,7 +86,15 @@ class Switch:
     def start_database(self) -> None:
         """Have MySQL running as the new release describes it, if it is the stack's own."""
         if "db" in self.new.services:
+            self.site.set_volume(self.site.volume())
             self.up("--wait", f"--wait-timeout={START_SECONDS}", "db")
+
+    def start_backups(self) -> None:
+        """Have the backup service run as the new release describes it, if it has one."""
+        if "backup" in self.new.services:
+            inside = self.compose("exec", "--no-TTY", "db")
+            accounts.provide(self.site.host, inside, self.site.settings)
+            self.up("--wait", f"--wait-timeout={START_SECONDS}", "backup")
 
     def migrate(self, *, existing: bool) -> None:
         """Bring the schema to the new release's revision."""
@@ -224,7 +235,7 @@ class Switch:
         """Stop and remove all servers but the new one, and a database that nobody asks any more."""
         found = containers(self.site.settings, self.site.host)
         others = [c for c in found if c.service == "web" and c.release != self.new.web]
-        others += [c for c in found if c.service == "db" and "db" not in self.new.services]
+        others += [c for c in found if c.service in OPTIONAL - {*self.new.services}]
         remove(self.site, others)
 
     # --- And back ---

@@ -1,0 +1,194 @@
+"""Where a stack is at home, as far as its database is concerned: this machine, or a host."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from ops import builds, compose, images, lease, preflight, stack, supply
+from ops.containers import containers
+from ops.envfile import write_private
+from ops.errors import OpsError, refusal
+from ops.hosts import Host, LocalHost
+from ops.release import Release
+from ops.settings import Settings
+from ops.site import LOOK_AT_HOST, Site
+from ops.switch import Switch
+
+__all__ = ["Home", "LocalHome", "SiteHome", "home"]
+
+STOP = ("backup", "web", "db")
+"""What is stopped while another volume becomes the database; NGINX goes on and says so."""
+
+
+class Home(Protocol):
+    """Where the database of a stack is; there may be none yet."""
+
+    @property
+    def host(self) -> Host:
+        """Where commands run."""
+
+    def inside(self, service: str) -> tuple[str, ...]:
+        """Return how a command in a running service begins."""
+
+    def runs(self, service: str) -> bool:
+        """Say whether a service runs."""
+
+    def volume(self) -> str:
+        """Return the volume of the database."""
+
+    def images(self) -> str:
+        """Have the images that a restore takes; return that of the backup service."""
+
+    def kept(self) -> "object":
+        """Keep everybody else from changing the stack; a context manager."""
+
+    def take(self, volume: str) -> bool:
+        """Make a volume the database; return whether a server runs on it then."""
+
+
+class LocalHome:
+    """The stack on this machine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.local = settings, LocalHost()
+
+    @property
+    def host(self) -> Host:
+        """Where commands run."""
+        return self.local
+
+    def inside(self, service: str) -> tuple[str, ...]:
+        """Return how a command in a running service begins."""
+        return stack.compose(self.settings, "exec", "--no-TTY", service)
+
+    def runs(self, service: str) -> bool:
+        """Say whether a service runs."""
+        found = containers(self.settings, self.local)
+        return any(each.service == service and each.state == "running" for each in found)
+
+    def volume(self) -> str:
+        """Return the volume of the database."""
+        return compose.database_volume(self.settings)
+
+    def images(self) -> str:
+        """Have the images that a restore takes; return that of the backup service."""
+        compose.build(self.settings, self.local)
+        supply.base(self.local, [self.local], stack.BASES[0], self.settings.data)
+        return stack.backup_image(self.settings)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep everybody else from changing the stack."""
+        with preflight.only_one(self.settings.data):
+            yield
+
+    def take(self, volume: str) -> bool:
+        """Make a volume the database; return whether a server runs on it then."""
+        file = stack.folder(self.settings) / compose.VOLUME
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        before = self.volume()
+        was_up = bool(containers(self.settings, self.local))
+        if was_up:
+            words = stack.compose(self.settings, "rm", "--stop", "--force", *STOP)
+            self.local.check(words, "look at the Docker Engine", deadline=600)
+        write_private(file, f"{volume}\n", 0o600)
+        if not was_up:
+            return False
+        try:
+            compose.bring_up(self.settings, self.local)
+        except BaseException:
+            write_private(file, f"{before}\n", 0o600)
+            self.local.run(stack.compose(self.settings, "rm", "--stop", "--force", *STOP))
+            compose.bring_up(self.settings, self.local)
+            raise
+        return True
+
+
+class SiteHome:
+    """The stack on a host."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.live: Release | None = site.facts().live
+
+    @property
+    def host(self) -> Host:
+        """Where commands run."""
+        return self.site.host
+
+    def inside(self, service: str) -> tuple[str, ...]:
+        """Return how a command in a running service begins."""
+        assert self.live is not None
+        return self.site.compose(self.live, "exec", "--no-TTY", service)
+
+    def runs(self, service: str) -> bool:
+        """Say whether a service runs."""
+        return self.live is not None and any(
+            each.state == "running" for each in self.site.facts().service(service)
+        )
+
+    def volume(self) -> str:
+        """Return the volume of the database."""
+        return self.site.volume()
+
+    def images(self) -> str:
+        """Have the images that a restore takes; return that of the backup service."""
+        local, settings = LocalHost(), self.site.settings
+        ours = stack.backup_image(settings)
+        name = supply.image_names(settings)[ours]
+        if images.image(self.host, name) is None:
+            found = builds.identities(settings, local)
+            supply.own(settings, local, [self.host], name, found[ours])
+        supply.base(local, [self.host], stack.BASES[0], settings.data)
+        return name
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep everybody else from changing the stack."""
+        with lease.held(self.site.host, self.site.top, {"by": "invoke", "what": "restore"}):
+            yield
+
+    def take(self, volume: str) -> bool:
+        """Make a volume the database; return whether a server runs on it then."""
+        before = self.volume()
+        if self.live is None:
+            self.site.set_volume(volume)
+            return False
+        self._stop()
+        self.site.set_volume(volume)
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            self.site.set_volume(before)
+            self._start()
+            raise
+        return True
+
+    def _stop(self) -> None:
+        assert self.live is not None
+        gone = [name for name in STOP if name in self.live.services]
+        words = self.site.compose(self.live, "rm", "--stop", "--force", *gone)
+        self.site.host.check(words, LOOK_AT_HOST, deadline=600)
+
+    def _start(self) -> None:
+        assert self.live is not None
+        switch = Switch(self.site, self.site.facts(), self.live, self.live)
+        switch.start_database()
+        switch.start_backups()
+        switch.up("--wait", "--wait-timeout=300", "web")
+
+
+@contextmanager
+def home(settings: Settings, hosts: str) -> Iterator[Home]:
+    """Yield where the stack is: on this machine, or on the one host that is given."""
+    from ops import fleet
+
+    if not hosts:
+        yield LocalHome(settings)
+        return
+    with fleet.reach(settings, hosts) as found:
+        if len(found) > 1:
+            raise refusal("several hosts are given", "name one: --host")
+        yield SiteHome(found[0])
