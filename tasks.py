@@ -321,3 +321,53 @@ def create_bucket(
 
     given = bucket.Given(name, kind, region, kms_key, lock, retention_days)
     bucket.create(given, check=check, yes=yes, as_json=json)
+
+
+@task(iterable=["host"], help={"host": THERE_HELP})
+def backup(c: Context, host: Hosts = None) -> None:
+    """Back the database up now, and print the id of the backup."""
+    for_real(c)
+    from ops import backups
+
+    backups.backup(every(host))
+
+
+@task(help={"json": JSON_HELP})
+def list_backups(_c: Context, json: bool = False) -> None:
+    """List the backups: age, size, up to when each restores, when that was proven."""
+    from ops import backups
+
+    backups.show(as_json=json)
+
+
+@task(help={"id": "only this backup, and the logs that follow it"})
+def verify(_c: Context, id: str = "") -> None:  # noqa: A002 - the flag is --id
+    """Read everything that is stored and compare it with its checksums."""
+    from ops import backups
+
+    backups.verify(id)
+
+
+@task(
+    iterable=["host"],
+    help={
+        "host": THERE_HELP,
+        "id": "this backup, and nothing that came after it",
+        "at": 'the state of this moment: "2026-11-23 06:40" (this machine\'s zone)',
+        "key": "the file of the private key; else the one that backup-key made",
+        "confirm": "the name of the stack, instead of typing it",
+    },
+)
+def restore(
+    c: Context,
+    host: Hosts = None,
+    id: str = "",  # noqa: A002 - the flag is --id
+    at: str = "",
+    key: str = "",
+    confirm: str = "",
+) -> None:
+    """Bring the database back: to the last change stored, to a moment, or to a backup."""
+    for_real(c)
+    from ops import restore as bringing
+
+    bringing.restore(bringing.Asked(id, at, key), every(host), confirm=confirm)
