@@ -59,8 +59,11 @@ UNQUOTABLE = r"[\x00-\x1f\x7f'\\\ud800-\udfff]"
 UNQUOTABLE_MESSAGE = "holds a line break, control character, single quote or backslash"
 """What no env file carries to every reader alike (docs/decisions/0004-one-env-dialect.md)."""
 
-HIDDEN = {"PUBLIC_URL", "REGISTRY", "S3_ENDPOINT_URL", "S3_SECRET_ACCESS_KEY", *GENERATED}
-"""Keys whose refused value is never shown: it may hold a password."""
+HIDDEN = {
+    *("BACKUP_RECIPIENTS", "PUBLIC_URL", "REGISTRY", "S3_ENDPOINT_URL", "S3_SECRET_ACCESS_KEY"),
+    *GENERATED,
+}
+"""Keys whose refused value is never shown: it may hold a password or a private key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +149,6 @@ class Settings:
                 yield "S3_ENDPOINT_URL needs ARTIFACTS_DESTINATION or BACKUPS_DESTINATION=s3://…"
         if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key):
             yield "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together: set both or neither"
-        if self.backups_destination and not self.backup_recipients:
-            yield "BACKUPS_DESTINATION needs BACKUP_RECIPIENTS: make a key with invoke backup-key"
         if bool(self.database_host) != bool(self.database_ca_file):
             yield "DATABASE_HOST and DATABASE_CA_FILE go together: set both or neither"
         if self.database_host and self.mysql_password is None:
@@ -176,6 +177,27 @@ class Settings:
     def recipients(self) -> list[str]:
         """The public keys that backups are encrypted for."""
         return self.backup_recipients.split(",") if self.backup_recipients else []
+
+    def require_recipients(self) -> None:
+        """Refuse a place for backups without a key to encrypt them for.
+
+        Not when settings are read: `invoke backup-key` has to read them before there is a key.
+        """
+        if self.backups_destination and not self.backup_recipients:
+            raise refusal(
+                "BACKUPS_DESTINATION is set, and BACKUP_RECIPIENTS names no key to encrypt for",
+                "make one: invoke backup-key",
+            )
+
+    @property
+    def personal(self) -> Path:
+        """The folder of what a person keeps for such stacks, apart from every repository.
+
+        https://specifications.freedesktop.org/basedir-spec/latest/ (a relative path is void)
+        """
+        given = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+        base = given if given.is_absolute() else Path("~/.config").expanduser()
+        return base / "mlflow-compose"
 
     @property
     def known_hosts(self) -> Path:

@@ -262,6 +262,8 @@ def recipients(value: str) -> str:
     """Take public keys of age, parted by commas; return them without spaces."""
     from pyrage import RecipientError, x25519
 
+    if "AGE-SECRET-KEY-" in value.upper():
+        raise ValueError("holds a private key, and only public ones, age1…, may be there")
     found = [part.strip() for part in value.split(",")]
     for part in found:
         try:

@@ -18,6 +18,7 @@ from ops.settings import GENERATED, PARSERS, UNQUOTABLE, Settings
 from ops.values import Secret
 
 WORD = "open-sesame-0123"
+RECIPIENT = "age1gde3ncmahlqd9gg50tanl99r960llztrhfapnmx853s4tjum03uqfssgdh"
 
 
 def load(root: Path, env: str | None = None, **environ: str) -> Settings:
@@ -79,7 +80,8 @@ def test_one_problem_is_not_called_problems(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [*GENERATED, "S3_SECRET_ACCESS_KEY", "PUBLIC_URL", "S3_ENDPOINT_URL"]
+    "key",
+    [*GENERATED, *("BACKUP_RECIPIENTS", "S3_SECRET_ACCESS_KEY", "PUBLIC_URL", "S3_ENDPOINT_URL")],
 )
 @pytest.mark.parametrize("value", ["ftp://joe:open sesame@x", "it's open sesame", "open\nsesame"])
 def test_a_refused_value_that_may_hold_a_secret_is_not_shown(
@@ -155,12 +157,12 @@ def test_made_secrets_are_long_and_differ_from_one_another_and_each_time(tmp_pat
     made = set()
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
-        settings = load(tmp_path / name).with_secrets()
+        settings = load(tmp_path / name, BACKUPS_DESTINATION="s3://backups").with_secrets()
         for key in GENERATED:
             secret: Secret = getattr(settings, key.lower())
             made.add(secret.reveal())
 
-    assert len(made) == 9
+    assert len(made) == 12
     assert min(len(secret) for secret in made) >= 32
 
 
@@ -256,3 +258,30 @@ def test_hosts_to_deploy_to_are_a_list_and_their_keys_lie_with_the_data(tmp_path
     assert settings.deploy_hosts == ["a", "me@b:2222"]
     assert Settings(root=tmp_path).deploy_hosts == []
     assert settings.known_hosts == tmp_path / "data" / "known_hosts"
+
+
+def test_a_place_for_backups_is_read_without_a_key_and_not_used_without_one(tmp_path: Path) -> None:
+    env = "BACKUPS_DESTINATION='s3://my-backups/mlflow'\n"
+    with pytest.raises(OpsError, match="names no key to encrypt for") as caught:
+        load(tmp_path, env).require_recipients()
+
+    assert ("make one: invoke backup-key", 2) == (caught.value.remedy, caught.value.code)
+    load(tmp_path, "").require_recipients()
+    load(tmp_path, env, BACKUP_RECIPIENTS=RECIPIENT).require_recipients()
+
+
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        ("", "/home/joe/.config/mlflow-compose"),
+        ("/srv/config", "/srv/config/mlflow-compose"),
+        ("relative", "/home/joe/.config/mlflow-compose"),
+    ],
+)
+def test_what_a_person_keeps_is_in_their_own_folder(
+    monkeypatch: pytest.MonkeyPatch, given: str, folder: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/joe")
+    monkeypatch.setenv("XDG_CONFIG_HOME", given)
+
+    assert Path(folder) == Settings().personal

@@ -326,3 +326,17 @@ def test_a_key_is_named_by_a_path_from_the_top(monkeypatch: pytest.MonkeyPatch) 
     assert values.key_file("~/.ssh/my key") == "/home/me/.ssh/my key"
     with pytest.raises(ValueError, match="is not an absolute path"):
         values.key_file("id_rsa")
+
+
+def test_recipients_are_public_keys_of_age() -> None:
+    one = "age1gde3ncmahlqd9gg50tanl99r960llztrhfapnmx853s4tjum03uqfssgdh"
+    assert values.recipients(f"{one} , {one}") == f"{one},{one}"
+    for text in ("", f"{one},", one[:-1], "age1é", "ssh-ed25519 AAAA"):
+        with pytest.raises(ValueError, match="is not a list of public keys"):
+            values.recipients(text)
+
+
+def test_a_private_key_among_the_public_ones_is_told_from_a_typo() -> None:
+    for text in ("AGE-SECRET-KEY-1ABC", "age1x,age-secret-key-1abc"):
+        with pytest.raises(ValueError, match="holds a private key"):
+            values.recipients(text)
