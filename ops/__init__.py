@@ -14,6 +14,8 @@
   runs through a connection), `ssh` (such a host), `paper` (the same for a dry run), `trust` (how a
   host key becomes a known one), `key_files` (keys as EC2 needs them).
 - `nginx`, `stack`: settings turned into what NGINX, Compose and MLflow read.
+- Backups: `age_keys` (who can open them), `sheet` (how, without this repository); `backup_keys` is
+  what the task calls.
 - `preflight`: checks that change nothing. `states`: what is known of a stack. `containers`: how
   Docker shows it.
 - Images on their way: `layers` (what `docker save` writes), `archive` (what `docker load` takes),

@@ -9,6 +9,7 @@ from typing import Any
 
 __all__ = [
     "ask",
+    "ask_hidden",
     "duration",
     "marked",
     "progress",
@@ -52,6 +53,18 @@ def ask(question: str) -> str | None:
         return None
     print(question, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip()
+
+
+def ask_hidden(question: str) -> str | None:
+    """Return what the person types unseen, or None where there is nobody to ask."""
+    if not sys.stdin.isatty():
+        return None
+    from getpass import getpass
+
+    try:
+        return getpass(question, sys.stderr)
+    except EOFError:
+        return ""
 
 
 @contextmanager

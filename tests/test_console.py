@@ -1,5 +1,6 @@
 """Console: results on stdout, the rest on stderr, plain text where there is no terminal."""
 
+import contextlib
 import io
 import json
 import os
@@ -177,3 +178,40 @@ def test_a_marked_line_is_plain_where_there_is_no_terminal(
     console.marked("fail  ", "red", "disk  " + "x" * 200)
 
     assert capsys.readouterr() == ("fail  disk  " + "x" * 200 + "\n", "")
+
+
+def test_nobody_is_asked_for_a_secret_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("sesame\n"))
+
+    assert console.ask_hidden("Passphrase: ") is None
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("typed", "got"), [(b"open sesame\n", "'open sesame'"), (b"\x04", "''")])
+def test_what_is_typed_for_a_secret_is_not_shown(typed: bytes, got: str) -> None:
+    ours, its = pty.openpty()
+    script = "from ops import console; print(repr(console.ask_hidden('Passphrase: ')))"
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stdin=its,
+        stdout=subprocess.PIPE,
+        stderr=its,
+        start_new_session=True,  # no terminal of ours to ask at
+    ) as process:
+        shown = b""
+        while b"Passphrase: " not in shown:
+            shown += os.read(ours, 1000)
+        os.write(ours, typed)
+        assert process.stdout is not None
+        assert f"{got}\n".encode() == process.stdout.read()
+        assert process.wait(20) == 0
+    os.set_blocking(ours, False)
+    with contextlib.suppress(OSError):
+        shown += os.read(ours, 1000)
+    os.close(ours)
+    os.close(its)
+
+    assert b"sesame" not in shown
