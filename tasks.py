@@ -371,3 +371,23 @@ def restore(
     from ops import restore as bringing
 
     bringing.restore(bringing.Asked(id, at, key), every(host), confirm=confirm)
+
+
+@task(
+    iterable=["escrow"],
+    help={
+        "out": "the file for the private key; else one in your home folder, in no repository",
+        "escrow": "a further public key that opens every backup (age1…), as often as there are any",
+        "rotate": "a new key, although there is one, for all backups from now on",
+        "sheet": "only print how to restore by hand, to keep with the private key",
+    },
+)
+def backup_key(
+    c: Context, out: str = "", escrow: Hosts = None, rotate: bool = False, sheet: bool = False
+) -> None:
+    """Make the key that opens backups; only its public half goes into .env and to hosts."""
+    for_real(c)
+    from ops import backup_keys
+
+    go = backup_keys.show_sheet if sheet else backup_keys.make
+    go(out, escrow or [], rotate=rotate)

@@ -14,9 +14,9 @@ import tasks
 from tests.conftest import ROOT, StandInServer
 
 NAMES = [
-    *("build", "client-env", "create-bucket", "deploy", "doctor", "down", "exec", "hosts"),
-    *("logs", "policy", "prepare", "provision", "push", "releases", "rollback", "smoke", "status"),
-    *("terminate", "trust", "tunnel", "up", "whoami"),
+    *("backup-key", "build", "client-env", "create-bucket", "deploy", "doctor", "down", "exec"),
+    *("hosts", "logs", "policy", "prepare", "provision", "push", "releases", "rollback", "smoke"),
+    *("status", "terminate", "trust", "tunnel", "up", "whoami"),
 ]
 HEAVY = ["boto3", "botocore", "rich", "psutil", "urllib3", "dotenv", "paramiko"]
 
