@@ -198,6 +198,7 @@ def follow(
         )
     return {
         "after": sorted(each.name for each in folder.iterdir()),
+        "gtids": str(executed),
         "transactions": count,
         "last": spoken(last),
         "stopped": stopped,
