@@ -1,6 +1,7 @@
 """How the stack is operated. Read in this order; imports point up this list only.
 
-- Values: `errors`, `values`, `envfile`, `settings`, `sizing` (what a machine gives the services).
+- Values: `errors`, `values`, `envfile`, `settings`, `sizing` (what a machine gives the services),
+  `generations` (how long a backup is kept).
 - The outside world: `console` (what a person sees), `consent` (what one agrees to), `hosts` (where
   commands run), `front_door` (HTTP as a client speaks it).
 - AWS: `scopes` and `permissions` (what our calls need, and on what), `aws` (who we are there, and
@@ -21,6 +22,12 @@
 - Images on their way: `layers` (what `docker save` writes), `archive` (what `docker load` takes),
   `images` (what a machine has), `transfer` to hosts, `registry` in between.
 - `jobs`: our own jobs beside the server.
+- What is backed up: `gtids` (sets of transactions), `binlog` (what MySQL writes down of them),
+  `chain` (stored pieces of that, and the way through them).
+- The backup service, which runs in a container beside MySQL: `seals` (packed and encrypted),
+  `tarball`, `vault` (the place in S3), `manifest` (what a backup says of itself), `donor` (MySQL as
+  it is asked), `base` (a copy of it), `shipping` (its logs), `fetching` (a backup unpacked);
+  `keeper` is its main program. `accounts`: the users of MySQL that it takes.
 - Engines, which do the work: `environment` and `embedded`, `compose`; `engines` chooses one.
 - `smoke` proves a server. `server` is what the tasks call on this machine.
 - `checks` says what a check is.
@@ -30,6 +37,8 @@
   back), `probe` (a client that counts), `prune` (what is not needed any more), `rollout` (all hosts
   together), `fleet` (the hosts a command is for), `dry` (a host imagined for a dry run); `builds`,
   `deploys` and `remote` are what the tasks call. `policies`: what IAM has to allow for all of it.
+- A database brought back: `homes` (where it is to be), `scratch` (a MySQL on restored data that
+  nobody else reaches), `restore`; `backups` orders, lists and verifies.
 - A host on EC2: `ec2_images` and `ec2_place` (what it is started from, and where), `ec2_part` (what
   its parts have in common), `ec2_role`, `ec2_key`, `ec2_firewall`, `ec2_volume`, `ec2_instance`,
   `ec2_address`; `ec2_host` puts them in order; `prices`; `provision` makes one, `ec2_hosts` lists

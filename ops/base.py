@@ -27,21 +27,32 @@ Told = Callable[[str, int, int], None]
 
 
 class Origin(NamedTuple):
-    """Whose backup it is, and for whom."""
+    """Of what a backup is made, where it goes, and who will be able to open it.
 
+    `data` is MySQL's data folder, and `spool` the volume that MySQL and we have in common.
+    """
+
+    vault: Vault
+    donor: Donor
+    data: Path
+    spool: Path
     stack: str
     recipients: list[str]
     secrets: dict[str, str]
     artifacts: dict[str, object]
 
 
-def take(
-    vault: Vault, donor: Donor, data: Path, spool: Path, origin: Origin, told: Told
-) -> Manifest:
-    """Make a base and return its manifest; on failure nothing of it is left here.
+class Content(NamedTuple):
+    """What goes into an object: its name, its bytes, and about how many these are."""
 
-    `data` is MySQL's data folder and `spool` the volume that MySQL and we have in common.
-    """
+    name: str
+    chunks: Iterator[bytes]
+    size: int
+
+
+def take(origin: Origin, told: Told) -> Manifest:
+    """Make a base and return its manifest; on failure nothing of it is left here."""
+    vault, donor, data, spool = origin[:4]
     begin = datetime.now(UTC)
     size = check_room(donor, data, spool)
     server = donor.server()
@@ -55,19 +66,13 @@ def take(
         with donor.checkpoint() as (point, cursor):
             told("counting", 0, size)
             tables = census(cursor)
-        base = stored(
-            vault, f"{folder}/base.tar.zst.age", tarball.pack(copy), size, until, origin, told
-        )
+        copy_of = Content(f"{folder}/base.tar.zst.age", tarball.pack(copy), size)
+        base = stored(origin, copy_of, until, told)
     tail_sizes = logs_up_to(data, first, point)
-    tail = stored(
-        vault,
-        f"{folder}/tail.tar.zst.age",
-        tarball.pack(data, tail_sizes),
-        sum(tail_sizes.values()),
-        until,
-        origin,
-        told,
+    tail_of = Content(
+        f"{folder}/tail.tar.zst.age", tarball.pack(data, tail_sizes), sum(tail_sizes.values())
     )
+    tail = stored(origin, tail_of, until, told)
     made = Manifest(
         id=identity,
         kind=manifest.BASE,
@@ -141,16 +146,9 @@ def logs_up_to(data: Path, first: str, point: Checkpoint) -> dict[str, int]:
     return {**sizes, name: point.position}
 
 
-def stored(
-    vault: Vault,
-    name: str,
-    chunks: Iterator[bytes],
-    size: int,
-    until: datetime,
-    origin: Origin,
-    told: Told,
-) -> Stored:
-    """Seal a stream of about `size` bytes into an object."""
+def stored(origin: Origin, content: Content, until: datetime, told: Told) -> Stored:
+    """Seal a stream into an object."""
+    name, chunks, size = content
     label = name.rpartition("/")[2].partition(".")[0]
     done = 0
 
@@ -161,7 +159,7 @@ def stored(
             done += len(chunk)
             told(f"storing {label}", done, size)
 
-    with vault.writing(name, size, until) as upload:
+    with origin.vault.writing(name, size, until) as upload:
         made = seals.seal(seals.Chunks(passing()), upload, origin.recipients)
     return Stored(
         name=name.rpartition("/")[2],

@@ -43,9 +43,7 @@ def identities(settings: Settings, local: LocalHost) -> dict[str, str]:
     shared(settings, local)
     form = ("docker", "image", "inspect", "--format", "{{.Id}}")
     remedy = "look at the Docker Engine"
-    return {
-        name: local.check((*form, name), remedy).strip() for name in stack.own_images(settings)
-    }
+    return {name: local.check((*form, name), remedy).strip() for name in stack.own_images(settings)}
 
 
 def _require_docker(local: LocalHost) -> None:

@@ -6,7 +6,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops import accounts, console, envfile, front_door, images, jobs, nginx, preflight, sizing, stack
+from ops import (
+    accounts,
+    console,
+    envfile,
+    front_door,
+    images,
+    jobs,
+    nginx,
+    preflight,
+    sizing,
+    stack,
+)
 from ops.containers import Container, age, containers, last_words, memory
 from ops.errors import OpsError, refusal
 from ops.hosts import Host, LocalHost, failure

@@ -66,7 +66,10 @@ def fetch(settings: Settings, options: argparse.Namespace, told: Told) -> None:
     proven = Continuity()
     for file in sorted(tail.iterdir()):
         feed(proven, file)
-    reached = {"tail": sorted(each.name for each in tail.iterdir()), "gtids": made.gtids}
+    reached: dict[str, object] = {
+        "tail": sorted(each.name for each in tail.iterdir()),
+        "gtids": made.gtids,
+    }
     if options.to:
         moment = None if options.to == LAST else int(options.to)
         reached |= follow(place, made, key, moment, told)
@@ -77,9 +80,7 @@ def fetch(settings: Settings, options: argparse.Namespace, told: Told) -> None:
 
 
 @contextmanager
-def opened(
-    place: Vault, made: Manifest, name: str, key: str, told: Told
-) -> Iterator[IO[bytes]]:
+def opened(place: Vault, made: Manifest, name: str, key: str, told: Told) -> Iterator[IO[bytes]]:
     """Yield the plain bytes of an object of a backup; raises at the end if they were not all right.
 
     age tells of every change only when it gets there, so what was read is to be thrown away then.
@@ -149,9 +150,7 @@ def feed(proven: Continuity, file: Path) -> Log:
     return log
 
 
-def follow(
-    place: Vault, made: Manifest, key: str, moment: Moment, told: Told
-) -> dict[str, object]:
+def follow(place: Vault, made: Manifest, key: str, moment: Moment, told: Told) -> dict[str, object]:
     """Fetch the logs from a backup to a moment; return what they lead to.
 
     The last log is cut where the first transaction after the moment begins.

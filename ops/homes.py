@@ -1,14 +1,13 @@
 """Where a stack is at home, as far as its database is concerned: this machine, or a host."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from ops import builds, compose, images, lease, preflight, stack, supply
+from ops import builds, compose, fleet, images, lease, preflight, stack, supply
 from ops.containers import containers
 from ops.envfile import write_private
-from ops.errors import OpsError, refusal
+from ops.errors import refusal
 from ops.hosts import Host, LocalHost
 from ops.release import Release
 from ops.settings import Settings
@@ -40,8 +39,8 @@ class Home(Protocol):
     def images(self) -> str:
         """Have the images that a restore takes; return that of the backup service."""
 
-    def kept(self) -> "object":
-        """Keep everybody else from changing the stack; a context manager."""
+    def kept(self) -> AbstractContextManager[None]:
+        """Keep everybody else from changing the stack."""
 
     def take(self, volume: str) -> bool:
         """Make a volume the database; return whether a server runs on it then."""
@@ -183,8 +182,6 @@ class SiteHome:
 @contextmanager
 def home(settings: Settings, hosts: str) -> Iterator[Home]:
     """Yield where the stack is: on this machine, or on the one host that is given."""
-    from ops import fleet
-
     if not hosts:
         yield LocalHome(settings)
         return

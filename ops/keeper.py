@@ -153,12 +153,13 @@ def take(settings: Settings, place: Vault, donor: Donor, told: base.Told) -> Man
     """Take a base, unless one is under way."""
     with alone():
         origin = Origin(
+            *(place, donor, DATA, SPOOL),
             settings.stack_name,
             settings.recipients,
             {"KEK_PASSPHRASE": os.environ["KEK_FINGERPRINT"]},
             {"place": settings.artifacts_destination},
         )
-        return base.take(place, donor, DATA, SPOOL, origin, told)
+        return base.take(origin, told)
 
 
 @contextmanager
@@ -186,7 +187,7 @@ def sweep() -> None:
 
 def summary(made: Manifest | None) -> dict[str, Any] | None:
     """Return what is told of a backup."""
-    return made and {"id": made.id, "as_of": made.as_of, "size": made.size}
+    return {"id": made.id, "as_of": made.as_of, "size": made.size} if made else None
 
 
 def moment() -> str:

@@ -29,7 +29,7 @@ TIME = "%Y%m%dT%H%M%SZ"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object of a backup; sums are SHA-256 in hex digits, of what is stored and what is in it."""
+    """An object of a backup; sums are SHA-256 of what is stored and of what is in it."""
 
     name: str
     size: int
@@ -101,25 +101,27 @@ class Manifest:
     @classmethod
     def read(cls, data: bytes, place: str) -> Self:
         """Return what a document at a place says; refuses one that is not a manifest of there."""
+        problem = "too large" if len(data) > MOST else ""
         try:
-            if len(data) > MOST:
-                raise ValueError("too large")
-            entry = json.loads(data)
-            if entry.pop("format") != FORMAT:
-                raise ValueError("another format")
+            entry = json.loads(data[:MOST])
+            number = entry.pop("format")
             entry["objects"] = [Stored(**each) for each in entry["objects"]]
             entry["tables"] = {name: Table(**each) for name, each in entry["tables"].items()}
             made = cls(**entry)
-            if place != f"{made.folder}/{NAME}":
-                raise ValueError("from another place")
-            if not all(OBJECT.fullmatch(each.name) for each in made.objects):
-                raise ValueError("names objects elsewhere")
             datetime.fromisoformat(made.as_of)
+            if number != FORMAT:
+                problem = f"format {number}"
+            elif place != f"{made.folder}/{NAME}":
+                problem = f"it is that of {made.folder}"
+            elif not all(OBJECT.fullmatch(each.name) for each in made.objects):
+                problem = "it names objects elsewhere"
         except (ValueError, TypeError, KeyError, AttributeError) as error:
+            problem = problem or str(error)
+        if problem:
             raise refusal(
-                f"{place} is no manifest of this repository: {error}",
+                f"{place} is no manifest of this repository: {problem}",
                 "take another backup: invoke list-backups",
-            ) from None
+            )
         return made
 
 
@@ -145,9 +147,7 @@ def known(vault: Vault) -> Iterator[tuple[str, str]]:
 def find(vault: Vault, identity: str, among: Iterable[tuple[str, str]] | None = None) -> Manifest:
     """Return the manifest of a backup by its id; refuses what is no id, or not there."""
     if not ID.fullmatch(identity):
-        raise refusal(
-            f"{identity[:60]!r} is no id of a backup", "take one of: invoke list-backups"
-        )
+        raise refusal(f"{identity[:60]!r} is no id of a backup", "take one of: invoke list-backups")
     for generation, each in known(vault) if among is None else among:
         if each == identity:
             place = f"{generation}/{identity}/{NAME}"

@@ -69,7 +69,9 @@ class Release:
     @property
     def services(self) -> tuple[str, ...]:
         """The services that run all the time."""
-        names = ("web", "nginx") if stack.EXTERNAL_DATABASE in self.files else ("db", "web", "nginx")
+        names = (
+            ("web", "nginx") if stack.EXTERNAL_DATABASE in self.files else ("db", "web", "nginx")
+        )
         return (*names, "backup") if stack.BACKUPS in self.files else names
 
     def same_content(self, other: "Release") -> bool:
@@ -114,9 +116,7 @@ def contents(
         "NGINX_CONFIG_DIGEST": "told",
         **stack.secret_paths(settings, SECRETS_FOLDER),
     }
-    variables |= {
-        key: images[value] for key, value in variables.items() if key.endswith("_IMAGE")
-    }
+    variables |= {key: images[value] for key, value in variables.items() if key.endswith("_IMAGE")}
     files = {
         name: (settings.root / name).read_text("utf-8") for name in stack.compose_files(settings)
     }

@@ -18,8 +18,12 @@ from ops.vault import Vault
 __all__ = ["Asked", "choose", "moment", "restore"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ROOT = ("mysql", "--defaults-extra-file=/run/secrets/mysql_root_client", "--batch",
-        "--skip-column-names")
+ROOT = (
+    "mysql",
+    "--defaults-extra-file=/run/secrets/mysql_root_client",
+    "--batch",
+    "--skip-column-names",
+)
 BACKUP_SECONDS = 6 * 3600.0
 SEE = "see which: invoke list-backups"
 
@@ -43,7 +47,7 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
     check_key(way.backup, key)
     check_passphrase(way.backup, settings)
     with home(settings, hosts) as target, target.kept():
-        show(way, settings, target)
+        show(way, target)
         if confirm != settings.stack_name:
             consent.ask(
                 f"Put this in the place of the database of {settings.stack_name}?",
@@ -171,7 +175,7 @@ def check_passphrase(backup: Manifest, settings: Settings) -> None:
         )
 
 
-def show(way: Way, settings: Settings, target: Home) -> None:
+def show(way: Way, target: Home) -> None:
     """Print what will be done, and what is lost by it."""
     backup = way.backup
     upto = backup.as_of
@@ -199,7 +203,7 @@ def lost(way: Way, target: Home) -> list[str]:
     since = int(way.to) // 1000 if way.to else int(way.backup.time.timestamp() * 1000)
     questions = {
         "runs begun since": f"SELECT COUNT(*) FROM mlflow.runs WHERE start_time > {since}",  # noqa: S608
-        "versions of models": "SELECT COUNT(*) FROM mlflow.model_versions "
+        "versions of models": "SELECT COUNT(*) FROM mlflow.model_versions "  # noqa: S608
         f"WHERE creation_time > {since}",
     }
     lines = []

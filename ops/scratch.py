@@ -132,8 +132,11 @@ class Scratch:
             self._put(PASSWORDS, self._passwords())
             self.inside("bash", "-c", f"mysql --user=root < {PASSWORDS}")
             yield
-            self.host.check(("docker", "stop", "-t", str(STOP_SECONDS), self.container), LOOK,
-                            deadline=STOP_SECONDS + 60)
+            self.host.check(
+                ("docker", "stop", "-t", str(STOP_SECONDS), self.container),
+                LOOK,
+                deadline=STOP_SECONDS + 60,
+            )
         finally:
             self.host.run(("docker", "rm", "--force", "--volumes", self.container))
 
@@ -218,7 +221,9 @@ class Scratch:
             quoted = ".".join(f"`{part}`" for part in name.split(".", 1))
             questions += [f"SELECT COUNT(*) FROM {quoted}", f"CHECKSUM TABLE {quoted}"]  # noqa: S608
         rows = self.sql(*questions) if questions else []
-        for name, (count, total) in zip(wanted, zip(rows[::2], rows[1::2], strict=True), strict=True):
+        for name, (count, total) in zip(
+            wanted, zip(rows[::2], rows[1::2], strict=True), strict=True
+        ):
             found[name] = Table(int(count[0]), int(total[-1]))
         return found
 

@@ -133,7 +133,8 @@ def seal(source: Reader, target: Writer, recipients: Sequence[str]) -> Sealing:
     made = Sealing()
     packer = zstandard.ZstdCompressor(level=LEVEL)
     keys = [pyrage.x25519.Recipient.from_str(each) for each in recipients]
-    with packer.stream_reader(_Noted(source, made.plain), read_size=BLOCK) as packed:
+    noted: Any = _Noted(source, made.plain)
+    with packer.stream_reader(noted, read_size=BLOCK) as packed:
         pyrage.encrypt_io(packed, _Noted(target, made.sealed), keys)
     return made
 

@@ -21,6 +21,7 @@ from ops.vault import Vault
 
 __all__ = ["Shipper"]
 
+MOST = 1000
 PIECE = 8 * 1024**2
 """The most bytes of a log that are one object, and in memory at a time."""
 
@@ -76,10 +77,8 @@ class Shipper:
 
     def ship(self, now: datetime) -> bool:
         """Store what is there and whole; return whether that was all of it."""
-        for _ in range(1000):  # a busy MySQL must not keep others from their turn
-            if not self._piece(now):
-                return True
-        return False
+        # A busy MySQL must not keep others from their turn.
+        return any(not self._piece(now) for _ in range(MOST))
 
     def _piece(self, now: datetime) -> bool:
         """Store one piece, or turn to the next file; return False when there was nothing to do."""
@@ -129,7 +128,7 @@ class Shipper:
                 committed if last else 0,
                 hashlib.sha256(data).hexdigest()[:16],
             )
-            self.vault.put(piece.key, data, generations.kept_until(generations.LOGS, now))
+            self.vault.put(piece.key, data, generations.kept_until("logs", now))
             place.at += size
 
     def forget(self, before: datetime) -> None:
@@ -137,8 +136,7 @@ class Shipper:
         old = [
             name
             for name in self.donor.logs()
-            if name < self.place.file
-            and (self.folder / name).stat().st_mtime < before.timestamp()
+            if name < self.place.file and (self.folder / name).stat().st_mtime < before.timestamp()
         ]
         if old:
             self.donor.forget(following(old[-1]))

@@ -53,6 +53,11 @@ class Vault:
     bucket: Bucket
     prefix: str = ""
 
+    @property
+    def s3(self) -> Any:  # noqa: ANN401 - options are put together, and typed dictionaries cannot be
+        """The client of S3."""
+        return self.bucket.s3
+
     def __str__(self) -> str:
         """Return it as BACKUPS_DESTINATION has it."""
         return f"{self.bucket}/{self.prefix}".rstrip("/")
@@ -93,10 +98,8 @@ class Vault:
         given = {**self.bucket.named, "Key": self.key(name), **self._kept(until)}
         with self.asking():
             try:
-                self.bucket.s3.put_object(
-                    **given, Body=data, ChecksumSHA256=_sum(data), IfNoneMatch="*"
-                )
-            except self.bucket.s3.exceptions.ClientError as error:
+                self.s3.put_object(**given, Body=data, ChecksumSHA256=_sum(data), IfNoneMatch="*")
+            except self.s3.exceptions.ClientError as error:
                 if code(error) not in TAKEN:
                     raise
 
@@ -107,7 +110,7 @@ class Vault:
         Otherwise nothing is.
         """
         given = {**self.bucket.named, "Key": self.key(name)}
-        s3 = self.bucket.s3
+        s3 = self.s3
         with self.asking():
             begun = s3.create_multipart_upload(
                 **given, **self._kept(until), ChecksumAlgorithm="SHA256"
@@ -140,8 +143,8 @@ class Vault:
         """Yield a stream of an object's bytes; refuses one that is not there."""
         with self.asking():
             try:
-                found = self.bucket.s3.get_object(**self.bucket.named, Key=self.key(name))
-            except self.bucket.s3.exceptions.ClientError as error:
+                found = self.s3.get_object(**self.bucket.named, Key=self.key(name))
+            except self.s3.exceptions.ClientError as error:
                 if code(error) in MISSING:
                     raise refusal(
                         f"{self}/{name} is not there",
@@ -153,7 +156,7 @@ class Vault:
 
     def list(self, below: str, after: str = "") -> Iterator[Entry]:
         """Yield the objects whose names begin with `below`, in the order of their names."""
-        pages = self.bucket.s3.get_paginator("list_objects_v2")
+        pages = self.s3.get_paginator("list_objects_v2")
         start = {"StartAfter": self.key(after)} if after else {}
         with self.asking():
             for page in pages.paginate(**self.bucket.named, Prefix=self.key(below), **start):
