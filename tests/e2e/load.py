@@ -22,6 +22,7 @@ class Load:
     seconds: float = 240
     runs: list[str] = field(default_factory=list)
     acknowledged: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    moments: dict[tuple[str, int], float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     reads: int = 0
     failed_reads: int = 0
@@ -88,6 +89,7 @@ class Load:
             else:
                 with self.lock:
                     self.acknowledged[run].append(number)
+                    self.moments[run, number] = time.time()
 
     def _read(self, experiment: str) -> None:
         from mlflow.exceptions import MlflowException
@@ -105,11 +107,15 @@ class Load:
                 with self.lock:
                     self.reads += 1
 
-    def verify(self) -> None:
-        """Find every acknowledged batch whole: its param and each of its metrics."""
+    def verify(self, before: float = float("inf")) -> None:
+        """Find every acknowledged batch whole: its param and each of its metrics.
+
+        With `before`, only those that were acknowledged until then, in seconds since 1970.
+        """
         client = self.client()
         for run in self.runs:
-            wanted = set(self.acknowledged[run])
+            every = self.acknowledged[run]
+            wanted = {number for number in every if self.moments[run, number] <= before}
             params = client.get_run(run).data.params
             lost = {number for number in wanted if params.get(f"p{number}") != UNICODE}
             same(set(), lost, f"acknowledged params lost in run {run}")

@@ -1,0 +1,153 @@
+"""Backups, proven: a host that is destroyed under load and comes back elsewhere, to the second."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests import lab
+from tests.e2e.conftest import Project, output, s3_settings, wait_for
+from tests.e2e.load import Load
+from tests.e2e.machines import known, on, several, sweep, team_settings, url
+from tests.e2e.workload import Workload
+
+LOSS_WINDOW = 10
+"""Seconds of acknowledged writes that a host may take along when it goes."""
+
+GONE = "DELETE FROM latest_metrics; DELETE FROM metrics; DELETE FROM params; DELETE FROM tags;"
+
+
+@pytest.fixture(scope="module")
+def hosts(the_lab: lab.Lab) -> Iterator[list[lab.Host]]:
+    """Two hosts; the first one does not live to see the end."""
+    assert the_lab.s3
+    found = several(2)
+    yield found
+    output("docker", "start", found[0].name)
+    wait_for(lambda: answers(found[0]), 60, "the Docker Engine of the host that was killed")
+
+
+def answers(machine: lab.Host) -> bool:
+    try:
+        on(machine, "docker", "info")
+    except AssertionError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def team(
+    make_project: Callable[..., Project], hosts: list[lab.Host], the_lab: lab.Lab
+) -> Iterator[Project]:
+    """A folder of the operator's; a stack of it on the first host, backed up."""
+    artifacts = s3_settings(the_lab, "s3://mlflow-artifacts/backups")
+    project = make_project(
+        "backups",
+        **artifacts,
+        **team_settings(hosts[0]),
+        BACKUPS_DESTINATION=f"s3://mlflow-artifacts/stored-{time.time_ns()}",
+        BIND_ADDRESS="0.0.0.0",
+        WEB_WORKERS="1",
+        WATCH_SECONDS="1",
+    )
+    project.set(PUBLIC_URL=url(project, hosts[0]))
+    known(project, hosts[0])
+    for machine in hosts:
+        sweep(project, machine)
+    project.invoke("backup-key")
+    project.invoke("deploy")
+    yield project
+    wait_for(lambda: answers(hosts[1]), 60, "the host")
+    sweep(project, hosts[1])
+
+
+def listed(project: Project) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(project.invoke("list-backups", "--json").stdout)
+    return found
+
+
+def sql(project: Project, machine: lab.Host, text: str) -> str:
+    """Ask MySQL on the host, as its root."""
+    client = "--defaults-extra-file=/run/secrets/mysql_root_client"
+    name = f"{project.name}-db-1"
+    words = ("docker", "exec", name, "mysql", client, "--skip-column-names", "--batch")
+    return on(machine, *words, "--database=mlflow", f"--execute={text}")
+
+
+def test_a_destroyed_host_comes_back_elsewhere_to_the_last_seconds(
+    team: Project,
+    hosts: list[lab.Host],
+    tmp_path: Any,
+    impatient: None,
+    measured: Callable[[str], None],
+) -> None:
+    _ = impatient
+    first, second = hosts
+    workload = Workload(
+        {**team.environ, "MLFLOW_TRACKING_URI": url(team, first)}, tmp_path / "record.json"
+    )
+    workload.log(megabytes=2)
+    sql(team, first, "CREATE USER 'reader'@'%' IDENTIFIED BY 'reads-and-no-more'")
+    triggers = sql(team, first, "SHOW TRIGGERS")
+    assert "prevent_secrets_aad_mutation" in triggers
+    team.invoke("backup", "--host", team_host(first))
+
+    load = Load(url(team, first), writers=2, readers=1, seconds=120)
+    with load.running():
+        wait_for(lambda: load.writes > 60, 60, "some writes")
+        time.sleep(LOSS_WINDOW + 2)
+        output("docker", "kill", first.name)
+        died = time.time()
+    assert load.writes > 100
+
+    # --- Another host, on which nothing is ---
+    known(team, second)
+    team.set(**team_settings(second), PUBLIC_URL=url(team, second))
+    team.invoke("verify")
+    begin = time.monotonic()
+    done = team.invoke("restore", "--host", team_host(second), "--confirm", team.name)
+    measured(f"restored in {time.monotonic() - begin:.0f} s")
+    assert "invoke deploy" in done.stdout
+    team.invoke("deploy")
+
+    load.uri = url(team, second)
+    load.verify(before=died - LOSS_WINDOW)
+    late = [moment for moment in load.moments.values() if moment > died - LOSS_WINDOW]
+    measured(f"{load.writes} writes, {len(late)} of them in the last {LOSS_WINDOW} s")
+    replace(workload, environ={**workload.environ, "MLFLOW_TRACKING_URI": load.uri}).verify()
+    assert sql(team, second, "SHOW TRIGGERS").split("\t")[0] == triggers.split("\t")[0]
+    assert "reader" in sql(team, second, "SELECT user FROM mysql.user")
+    team.invoke("smoke", "--host", team_host(second))
+
+
+def test_everything_deleted_comes_back_as_it_was_the_second_before(
+    team: Project, hosts: list[lab.Host], impatient: None
+) -> None:
+    _ = impatient
+    second = hosts[1]
+    team.invoke("backup", "--host", team_host(second))
+    load = Load(url(team, second), writers=1, readers=1, seconds=30)
+    with load.running():
+        wait_for(lambda: load.writes > 20, 60, "some writes")
+    time.sleep(1.1)
+    moment = datetime.now(UTC).isoformat(timespec="seconds")
+    time.sleep(1.1)
+    sql(team, second, GONE)
+    wait_for(lambda: listed(team)[-1]["restores_to"] > moment[:19], 60, "the logs in S3")
+
+    done = team.invoke(
+        "restore", "--host", team_host(second), "--at", moment, "--confirm", team.name
+    )
+
+    load.verify()
+    assert "is kept" in done.stderr
+    team.invoke("smoke", "--host", team_host(second))
+    wait_for(lambda: listed(team)[-1]["as_of"] > moment, 60, "a base of the restored database")
+
+
+def team_host(machine: lab.Host) -> str:
+    return f"{machine.user}@{machine.address}"
