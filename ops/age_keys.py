@@ -22,6 +22,7 @@ __all__ = [
     "default_file",
     "default_files",
     "find",
+    "locked",
     "make",
     "named",
     "new_file",
@@ -142,6 +143,15 @@ def read(file: Path) -> Key:
     if data.startswith(LOCKED):
         data = _unlocked(data, file)
     return parse(data.decode("utf-8-sig", "replace"), str(file))
+
+
+def locked(file: Path) -> bool:
+    """Say whether a key file has a passphrase; no for one that cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(max(map(len, LOCKED))).startswith(LOCKED)
+    except OSError:
+        return False
 
 
 def _unlocked(data: bytes, file: Path) -> bytes:

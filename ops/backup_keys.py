@@ -73,11 +73,12 @@ def place(settings: Settings, out: str) -> Path:
 def check_unfinished(settings: Settings, named: Path | None, others: Sequence[str]) -> None:
     """Refuse where a key is that `.env` does not name: a run may have been cut off after it.
 
-    Looked at is the file that was named, else the newest of the default ones.
+    Looked at is the file that was named, else the newest of the default ones. One that has got a
+    passphrase since is none that was cut off, and nobody has to type it here.
     """
     files = [named] if named else age_keys.default_files(settings)[:1]
     for file in files:
-        if not file.exists():
+        if not file.exists() or age_keys.locked(file):
             continue
         try:
             key = age_keys.read(file)

@@ -1,10 +1,12 @@
 """`invoke backup-key`: what it writes in which order, and what it refuses."""
 
+import io
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pyrage import passphrase
 
 from ops import age_keys, backup_keys
 from ops.errors import FAILED, REFUSED, OpsError
@@ -185,6 +187,20 @@ def test_a_new_key_takes_the_place_of_the_old_ones_and_the_old_file_stays(
 def test_rotating_without_a_key_makes_the_first(run: Run) -> None:
     assert run("", rotate=True) is None
     assert age_keys.default_file(Settings.load()).exists()
+
+
+def test_rotating_asks_for_no_passphrase(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run() is None
+    first = age_keys.default_file(Settings.load())
+    sealed = passphrase.encrypt(first.read_bytes(), "open sesame")
+    first.write_bytes(sealed)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert "is there already" in refused(run(str(first), rotate=True)).cause
+    assert run(rotate=True) is None
+
+    assert sealed == first.read_bytes()
+    newest, *_ = age_keys.default_files(Settings.load())
+    assert age_keys.read(newest).recipients == Settings.load().recipients
 
 
 def test_rotating_does_not_write_over_the_file_of_the_present_key(run: Run, root: Path) -> None:
