@@ -22,7 +22,7 @@ may read the bucket, and one of the private keys. Keep this sheet where the priv
 ## 1. Fetch a backup and check it
 
 The newest is the last of the list. For a moment in the past set BACKUP to the last one before it.
-Has the key file a passphrase, then first: `age -d -o /dev/shm/key "$KEY"; KEY=/dev/shm/key`
+If the key file has a passphrase, do then: `age -d -o /dev/shm/key "$KEY"; KEY=/dev/shm/key`
 
 ```bash
 set -o pipefail; export LC_ALL=C; umask 077; mkdir restore && cd restore
@@ -72,7 +72,7 @@ replay() { docker exec restore /usr/libexec/mysqlsh/mysqlbinlog --verify-binlog-
     ${UNTIL:+"$UNTIL"} "$@" | docker exec -i restore $CLIENT; }
 [ -e tail.tar.zst.age ] && replay $(cd tail && printf '/tail/%s ' $(ls -v))
 [ -e dump.sql.zst.age ] &&
-    age -d -i "$KEY" dump.sql.zst.age | zstd -dc | docker exec -i restore $CLIENT
+    age -d -i "$KEY" dump.sql.zst.age | zstd -dc | docker exec -i restore $CLIENT mlflow
 ```
 
 ## 4. What came after it
@@ -113,7 +113,8 @@ Each server has one range of GTIDs, as in `…:1-8123`; two mean that something 
 docker exec restore sh -c "$CLIENT < /new/passwords.sql"
 docker stop -t 600 restore && docker rm restore && docker volume create @VOLUME@
 docker run --rm --user 0 --volume "$PWD/data:/from:ro" --volume @VOLUME@:/to \\
-    --entrypoint sh mysql:@SERIES@ -c '[ -z "$(ls -A /to)" ] && cp -a /from/. /to/'
+    --entrypoint sh mysql:@SERIES@ \\
+    -c 'if [ "$(ls -A /to)" ]; then echo IT IS NOT EMPTY; else cp -a /from/. /to/; fi'
 printf "MYSQL_PASSWORD='%s'\\nMYSQL_ROOT_PASSWORD='%s'\\n" "$MLFLOW" "$ROOT"
 ```
 
@@ -121,7 +122,8 @@ With this repository: put these two lines, STACK_NAME, ARTIFACTS_DESTINATION and
 KEK_PASSPHRASE into `.env`, then `invoke up`. Without it: MySQL on the volume, and an MLflow of the
 manifest's schema with MLFLOW_BACKEND_STORE_URI=mysql+pymysql://mlflow:…@…/mlflow, the old
 passphrase as MLFLOW_CRYPTO_KEK_PASSPHRASE, and --artifacts-destination. Without the passphrase the
-keys in MLflow's gateway are lost, and nothing else. In the end delete the folder `restore`.
+keys in MLflow's gateway are lost, and nothing else. In the end delete, as root, the folder
+`restore` and /dev/shm/key.
 """
 
 

@@ -387,6 +387,7 @@ def test_a_dump_is_loaded_into_an_empty_server(bucket: Bucket, first: str) -> No
     assert (b"CREATE TABLE;0123" if first else b"CREATE TABLE;") == bucket.replayed
     assert bucket.containers[1].endswith("--max-allowed-packet=1G")
     assert "MYSQL_ROOT_PASSWORD_FILE=/new/root" in bucket.containers[1]
+    assert [line for line in bucket.containers if line.endswith("--max-allowed-packet=1G mlflow")]
 
 
 @pytest.mark.usefixtures("base")
