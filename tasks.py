@@ -391,3 +391,27 @@ def backup_key(
 
     go = backup_keys.show_sheet if sheet else backup_keys.make
     go(out, escrow or [], rotate=rotate)
+
+
+@task(
+    iterable=["host"],
+    help={
+        "host": THERE_HELP,
+        "id": "this backup; else the newest, with all that came after it",
+        "key": "the file of the private key; else the one that backup-key made",
+        "json": JSON_HELP,
+    },
+)
+def drill(
+    c: Context,
+    host: Hosts = None,
+    id: str = "",  # noqa: A002 - the flag is --id
+    key: str = "",
+    json: bool = False,
+) -> None:
+    """Prove that the newest backup restores: into a scratch stack, compared and read from."""
+    for_real(c)
+    from ops import drill as proof
+    from ops.restore import Asked
+
+    proof.drill(Asked(id, "", key), every(host), as_json=json)

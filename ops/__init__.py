@@ -38,7 +38,8 @@
   together), `fleet` (the hosts a command is for), `dry` (a host imagined for a dry run); `builds`,
   `deploys` and `remote` are what the tasks call. `policies`: what IAM has to allow for all of it.
 - A database brought back: `homes` (where it is to be), `scratch` (a MySQL on restored data that
-  nobody else reaches), `restore`; `backups` orders, lists and verifies.
+  nobody else reaches), `artifacts` (what it needs in S3), `restore`; `evidence` (what a drill
+  leaves), `drill`; `backups` orders, lists and verifies.
 - A host on EC2: `ec2_images` and `ec2_place` (what it is started from, and where), `ec2_part` (what
   its parts have in common), `ec2_role`, `ec2_key`, `ec2_firewall`, `ec2_volume`, `ec2_instance`,
   `ec2_address`; `ec2_host` puts them in order; `prices`; `provision` makes one, `ec2_hosts` lists

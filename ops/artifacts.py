@@ -1,4 +1,4 @@
-"""What a state of the database needs in S3: the artifacts that it names, and whether they are there.
+"""What a state of the database needs in S3: the artifacts it names, and whether they are there.
 
 MLflow writes an artifact once and deletes it without naming a version, so in a bucket with versions
 every one that was deleted can be had back.
@@ -16,16 +16,22 @@ from ops.settings import Settings
 
 __all__ = ["Looked", "look", "report"]
 
-SAMPLE = 200
-"""The newest of each kind: each costs a question to S3."""
+SHOWN = 10
 
-QUESTIONS = (
-    # Status 2 is READY: https://mlflow.org/docs/latest/api_reference/rest-api.html#loggedmodelstatus
-    "SELECT artifact_location FROM mlflow.logged_models WHERE status = 2 "
-    f"AND lifecycle_stage = 'active' ORDER BY creation_timestamp_ms DESC LIMIT {SAMPLE}",
-    "SELECT COALESCE(storage_location, source) FROM mlflow.model_versions "
-    f"WHERE current_stage <> 'Deleted_Internal' ORDER BY creation_time DESC LIMIT {SAMPLE}",
-)
+# Status 2 is READY.
+# https://mlflow.org/docs/latest/api_reference/rest-api.html#loggedmodelstatus
+QUESTIONS = {
+    "logged_models": """
+SELECT artifact_location FROM mlflow.logged_models
+WHERE status = 2 AND lifecycle_stage = 'active'
+ORDER BY creation_timestamp_ms DESC LIMIT 200""",
+    "model_versions": """
+SELECT COALESCE(storage_location, source) FROM mlflow.model_versions
+WHERE current_stage <> 'Deleted_Internal'
+ORDER BY creation_time DESC LIMIT 200""",
+}
+"""Where the newest of each kind have their artifacts; each costs a question to S3."""
+
 PROXIED = "mlflow-artifacts"
 
 
@@ -45,8 +51,8 @@ def look(made: Scratch, settings: Settings) -> Looked | None:
         return None
     tables = {row[0] for row in made.sql("SHOW TABLES FROM mlflow")}
     named: list[str] = []
-    for question in QUESTIONS:
-        if question.partition("mlflow.")[2].split()[0] in tables:
+    for table, question in QUESTIONS.items():
+        if table in tables:
             named += [row[0] for row in made.sql(question)]
     missing, deleted, places = [], [], 0
     for uri in dict.fromkeys(named):
@@ -87,10 +93,10 @@ def report(found: Looked | None) -> list[str]:
     if found is None:
         return ["note: artifacts are in a volume of the host; backups do not hold them"]
     lines = [f"artifacts of {found.places} models looked for in S3"]
-    for place in found.missing[:10]:
+    for place in found.missing[:SHOWN]:
         back = place in found.deleted
         way = "deleted; aws s3api list-object-versions shows what to bring back" if back else "gone"
         lines.append(f"missing: {place} ({way})")
-    if len(found.missing) > 10:
-        lines.append(f"and {len(found.missing) - 10} more")
+    if len(found.missing) > SHOWN:
+        lines.append(f"and {len(found.missing) - SHOWN} more")
     return lines

@@ -1,4 +1,4 @@
-"""A restore that nobody needs, to prove that one would succeed: into a scratch stack with no way out.
+"""A restore that nobody needs, to prove that one would succeed, into a stack with no way out.
 
 What comes back is alive: it would call webhooks and run jobs. So MySQL and MLflow have one loopback
 device in common and no other network.
@@ -24,7 +24,7 @@ KEPT = timedelta(days=generations.GENERATIONS["monthly"])
 READ_SECONDS = 600.0
 
 # Read by Python in the server image: one line of JSON with what is secret, then the reads.
-BOOT = "import json, sys; given = json.loads(sys.stdin.readline()); exec(sys.stdin.read())"  # noqa: S105
+BOOT = "import json, sys; given = json.loads(sys.stdin.readline()); exec(sys.stdin.read())"
 
 READS = """
 import json, os, pathlib, subprocess, sys, time
@@ -96,7 +96,7 @@ print(json.dumps({"experiments": len(experiments), "runs": len(runs), "points": 
 
 
 def drill(asked: Asked, hosts: str, *, as_json: bool) -> None:
-    """Restore into a scratch stack, compare, read; leave signed evidence; exit code 1 if it failed."""
+    """Restore into a scratch stack, compare, read, leave signed evidence; exit code 1 on failure."""
     settings = Settings.load()
     key = age_keys.find(settings, asked.key)
     place = vault.reach(settings)
@@ -143,8 +143,6 @@ def proven(target: Home, settings: Settings, way: Way, key: Key) -> dict[str, An
             read = reads(made, settings)
             seconds["all"] = round(time.monotonic() - begin, 1)
             looked = artifacts.look(made, settings)
-    for line in artifacts.report(looked):
-        console.say(line)
     if looked and looked.missing:
         raise OpsError(
             f"artifacts that the database names are missing: {', '.join(looked.missing[:3])}",

@@ -52,7 +52,7 @@ def _plain(document: dict[str, Any]) -> bytes:
 
 
 def _signer(line: str) -> Any:  # noqa: ANN401 - a key of cryptography's
-    """Return the signing key that follows from a private key: https://www.rfc-editor.org/rfc/rfc5869"""
+    """Return the signing key that follows from a private key (RFC 5869)."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF

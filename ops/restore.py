@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ops import age_keys, consent, console, manifest, stack, vault
+from ops import age_keys, artifacts, consent, console, manifest, stack, vault
 from ops.age_keys import Key
 from ops.chain import Segment, unbroken
 from ops.errors import OpsError, refusal
@@ -73,7 +73,7 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
 
 
 def bring(made: Scratch, key: Key, settings: Settings) -> Fetched:
-    """Fetch a backup into new volumes and prove it there."""
+    """Fetch a backup into new volumes and prove it there: its own state, and what came after."""
     backup = made.way.backup
     fetched = made.fetch(key.reveal(), stack.s3_credentials(settings))
     with made.mysql():
@@ -86,6 +86,8 @@ def bring(made: Scratch, key: Key, settings: Settings) -> Fetched:
         if fetched.after:
             check_reached(made, fetched.gtids)
             console.say(f"repeated {fetched.transactions:,} changes, the last of {fetched.last}")
+        for each in artifacts.report(artifacts.look(made, settings)):
+            console.say(each)
     return fetched
 
 

@@ -30,8 +30,8 @@ MYSQLBINLOG = "/usr/libexec/mysqlsh/mysqlbinlog"
 # Nothing durable before it is whole: a power cut ends the restore, and it begins anew.
 FLAGS = (
     *("--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--skip-log-bin"),
-    *("--log-bin-trust-function-creators=ON", "--skip-networking", "--skip-grant-tables"),
-    *("--innodb-flush-log-at-trx-commit=0", "--event-scheduler=OFF"),
+    *("--log-bin-trust-function-creators=ON", "--event-scheduler=OFF"),
+    "--innodb-flush-log-at-trx-commit=0",
 )
 
 CLIENT, PASSWORDS = "/dev/shm/client", "/dev/shm/passwords"  # noqa: S108 - in the container
@@ -71,23 +71,32 @@ class Scratch:
         self.logs = f"{self.volume}-logs"
         self.container = f"{self.volume}-mysql"
 
+    @property
+    def labelled(self) -> tuple[str, str]:
+        """How containers and volumes of this restore are known."""
+        return "--label", f"{LABEL}={self.stack}"
+
     @contextmanager
-    def volumes(self) -> Iterator[None]:
-        """Have the two volumes; both are gone afterwards if it failed, else that of the logs."""
-        label = ("--label", f"{LABEL}={self.stack}")
+    def volumes(self, *, keep: bool = True) -> Iterator[None]:
+        """Have the two volumes; afterwards that of the logs is gone, and the other unless kept.
+
+        Where it failed both are gone.
+        """
         # As Compose names what it made, so that it takes the volume for its own.
         own = [f"com.docker.compose.project={self.stack}", "com.docker.compose.volume=db"]
-        labels = [word for each in own for word in ("--label", each)]
+        labels = [word for each in own for word in ("--label", each)] if keep else []
         remedy = "look at the Docker Engine: docker info"
-        self.host.check(("docker", "volume", "create", *label, *labels, self.volume), remedy)
-        self.host.check(("docker", "volume", "create", *label, self.logs), remedy)
+        made = ("docker", "volume", "create", *self.labelled)
+        self.host.check((*made, *labels, self.volume), remedy)
+        self.host.check((*made, self.logs), remedy)
+        gone = [self.volume, self.logs]
         try:
             yield
-        except BaseException:
+            if keep:
+                gone = [self.logs]
+        finally:
             self.host.run(("docker", "rm", "--force", "--volumes", self.container))
-            self.host.run(("docker", "volume", "rm", "--force", self.volume, self.logs))
-            raise
-        self.host.run(("docker", "volume", "rm", "--force", self.logs))
+            self.host.run(("docker", "volume", "rm", "--force", *gone))
 
     def fetch(self, key: str, credentials: str) -> Fetched:
         """Unpack the backup into the volumes; what is wrong with it shows here."""
@@ -101,7 +110,7 @@ class Scratch:
         }
         words = (
             *("docker", "run", "--rm", "--interactive", f"--name={self.container}"),
-            *("--label", f"{LABEL}={self.stack}", "--read-only", "--tmpfs=/tmp"),
+            *(*self.labelled, "--read-only", "--tmpfs=/tmp"),
             *("--cap-drop=ALL", "--security-opt=no-new-privileges:true"),
             *(f"--volume={self.volume}:/restore/data", f"--volume={self.logs}:/restore/logs"),
             *(f"--env={name}={value}" for name, value in environ.items() if value),
@@ -119,33 +128,42 @@ class Scratch:
     @contextmanager
     def mysql(self) -> Iterator[None]:
         """Have a MySQL on the restored data that nobody else reaches, with the passwords of now."""
-        words = (
-            *("docker", "run", "--detach", f"--name={self.container}", "--network=none"),
-            *("--label", f"{LABEL}={self.stack}", "--shm-size=16m"),
-            *(f"--volume={self.volume}:/var/lib/mysql", f"--volume={self.logs}:/restore/logs:ro"),
-            *(stack.BASES[0], *FLAGS),
-        )
-        self.host.check(words, LOOK, deadline=START_SECONDS)
-        try:
-            self._wait()
+        with self._started(*FLAGS, "--skip-grant-tables", "--skip-networking"):
+            self._wait("--user=root")
             self._put(CLIENT, self._option_file())
             self._put(PASSWORDS, self._passwords())
             self.inside("bash", "-c", f"mysql --user=root < {PASSWORDS}")
             yield
-            self.host.check(
-                ("docker", "stop", "-t", str(STOP_SECONDS), self.container),
-                LOOK,
-                deadline=STOP_SECONDS + 60,
-            )
+
+    @contextmanager
+    def server(self) -> Iterator[None]:
+        """Have it once more, as a database asked over TCP by what shares its loopback."""
+        with self._started(*FLAGS):
+            self._wait("--host=127.0.0.1")
+            self._put(CLIENT, self._option_file())
+            yield
+
+    @contextmanager
+    def _started(self, *flags: str) -> Iterator[None]:
+        """Have a MySQL; where nothing failed it ends as it should, with all it knows on the disk."""
+        words = (
+            *("docker", "run", "--detach", f"--name={self.container}", "--network=none"),
+            *(*self.labelled, "--shm-size=16m"),
+            *(f"--volume={self.volume}:/var/lib/mysql", f"--volume={self.logs}:/restore/logs:ro"),
+            *(stack.BASES[0], *flags),
+        )
+        self.host.check(words, LOOK, deadline=START_SECONDS)
+        stop = ("docker", "stop", "-t", str(STOP_SECONDS), self.container)
+        try:
+            yield
+            self.host.check(stop, LOOK, deadline=STOP_SECONDS + 60)
         finally:
             self.host.run(("docker", "rm", "--force", "--volumes", self.container))
 
-    def _wait(self) -> None:
+    def _wait(self, *where: str) -> None:
         """Wait until MySQL answers; raise with its last words if it ends instead."""
-        script = (
-            "for i in $(seq 1200); do "
-            "mysqladmin --user=root --silent ping 2>/dev/null && exit 0; sleep 0.5; done; exit 1"
-        )
+        ping = f"mysqladmin {shlex.join(where)} --silent ping 2>/dev/null"
+        script = f"for i in $(seq 1200); do {ping} && exit 0; sleep 0.5; done; exit 1"
         words = ("docker", "exec", self.container, "sh", "-c", script)
         if self.host.run(words, deadline=START_SECONDS).code != 0:
             log = self.host.run(("docker", "logs", "--tail", "20", self.container))
