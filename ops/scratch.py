@@ -145,7 +145,7 @@ class Scratch:
 
     @contextmanager
     def _started(self, *flags: str) -> Iterator[None]:
-        """Have a MySQL; where nothing failed it ends as it should, with all it knows on the disk."""
+        """Have a MySQL; where nothing failed it ends with all it knows on the disk."""
         words = (
             *("docker", "run", "--detach", f"--name={self.container}", "--network=none"),
             *(*self.labelled, "--shm-size=16m"),
