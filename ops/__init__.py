@@ -17,8 +17,8 @@
 - `nginx`, `stack`: settings turned into what NGINX, Compose and MLflow read.
 - Backups: `age_keys` (who can open them), `sheet` (how, without this repository); `backup_keys` is
   what the task calls.
-- `preflight`: checks that change nothing. `states`: what is known of a stack. `containers`: how
-  Docker shows it.
+- `preflight`: checks that change nothing. `checks` says what a check is. `protection`: how well a
+  database is backed up. `states`: what is known of a stack. `containers`: how Docker shows it.
 - Images on their way: `layers` (what `docker save` writes), `archive` (what `docker load` takes),
   `images` (what a machine has), `transfer` to hosts, `registry` in between.
 - `jobs`: our own jobs beside the server.
@@ -30,7 +30,6 @@
   `keeper` is its main program. `accounts`: the users of MySQL that it takes.
 - Engines, which do the work: `environment` and `embedded`, `compose`; `engines` chooses one.
 - `smoke` proves a server. `server` is what the tasks call on this machine.
-- `checks` says what a check is.
 - Deploying: `release` (what a host needs to run one state of the stack), `audit` (the record of
   what was done), `site` (the stack's folder on a host), `readiness` (what a host has to have),
   `supply` (images on the hosts), `lease` (the lock), `switch` (one host's way to a release and
@@ -46,8 +45,8 @@
   and ends them.
 - A bare host made ready: `steps` (what one is), `distributions`, `packages`, `daemon`, `plugin`,
   `upkeep`, `data_device`; `prepare` puts them in order.
-- `patient` is a host under examination: `checks_host`, `checks_stack`, `checks_s3`, `checks_door`,
-  `checks_local`; `doctor` makes them all.
+- `patient` is a host under examination: `checks_host`, `checks_stack`, `checks_s3`,
+  `checks_backups`, `checks_door`, `checks_local`; `doctor` makes them all.
 
 `migration` stands apart: it runs beside MLflow, as a job of its own, and imports nothing from here.
 """

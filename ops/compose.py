@@ -15,6 +15,7 @@ from ops import (
     jobs,
     nginx,
     preflight,
+    protection,
     sizing,
     stack,
 )
@@ -300,8 +301,12 @@ def running(settings: Settings, host: LocalHost) -> bool:
 def status(settings: Settings, host: LocalHost) -> Status:
     """Return the state of the stack on this machine."""
     found = services(settings, host, stack.services(settings))
+    backups = None
+    if settings.backups_destination:
+        backups = protection.read(host, stack.compose(settings, "exec", "--no-TTY", "backup"))
     healthy = all(service.healthy for service in found) and _answers(settings)
-    return Status("compose", settings.url, healthy, found)
+    well = healthy and not (backups and backups.problems)
+    return Status("compose", settings.url, well, found, backups)
 
 
 def services(settings: Settings, host: Host, names: Sequence[str]) -> tuple[Service, ...]:

@@ -3,7 +3,16 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from ops import checks_door, checks_host, checks_local, checks_s3, checks_stack, console, fleet
+from ops import (
+    checks_backups,
+    checks_door,
+    checks_host,
+    checks_local,
+    checks_s3,
+    checks_stack,
+    console,
+    fleet,
+)
 from ops.checks import Check, Finding, examine
 from ops.checks_local import Here
 from ops.errors import OpsError
@@ -20,6 +29,7 @@ HOST_CHECKS: list[Check[Patient]] = [
     *checks_host.CHECKS,
     *checks_stack.CHECKS,
     *checks_s3.CHECKS,
+    *checks_backups.CHECKS,
     *checks_door.CHECKS,
 ]
 NAMES = [check.name for check in HOST_CHECKS] + [check.name for check in checks_local.CHECKS]

@@ -6,15 +6,13 @@ has only the public half, cannot make one, and whoever can open backups can chec
 
 import base64
 import json
-import re
 from typing import Any
 
 from ops.age_keys import Key
 
-__all__ = ["NAME", "genuine", "name", "signed"]
+__all__ = ["genuine", "name", "signed"]
 
 PURPOSE = b"mlflow-compose evidence of a drill"
-NAME = re.compile(r"drills/(?P<time>[0-9]{8}T[0-9]{6}Z)-(?P<result>ok|failed)\.json")
 
 
 def name(time: str, result: str) -> str:

@@ -42,6 +42,9 @@ POLL_SECONDS = 4.0
 WAIT_SECONDS = 15.0
 """After something failed."""
 
+LOOK_SECONDS = 60.0
+"""Between two looks at what drills left."""
+
 RETRY = timedelta(minutes=10)
 """After a base failed: it costs MySQL something."""
 
@@ -62,6 +65,7 @@ class Keeper:
         self.last: Manifest | None = None
         self.failed_at: datetime | None = None
         self.work: threading.Thread | None = None
+        self.look_at = 0.0
 
     def serve(self) -> None:
         """Go on until told to stop; what fails is tried again."""
@@ -82,6 +86,7 @@ class Keeper:
                 shipper.forget(datetime.now(UTC) - KEEP_LOGS)
                 if shipper.gap:
                     self.last, shipper.gap = None, False
+                self.look(shipper.vault)
                 self.schedule(shipper.vault)
             except OpsError as error:
                 say(error)
@@ -98,6 +103,13 @@ class Keeper:
         self.last = newest(place, server.uuid)
         self.state["server"] = server.uuid
         return Shipper(place, self.donor, server.uuid, DATA, self.settings.recipients)
+
+    def look(self, place: Vault) -> None:
+        """Ask now and then when a restore was proven last: that is done elsewhere."""
+        if time.monotonic() >= self.look_at:
+            found = manifest.last_proven(place)
+            self.state["proven"] = found.isoformat() if found else None
+            self.look_at = time.monotonic() + LOOK_SECONDS
 
     def schedule(self, place: Vault) -> None:
         """Take a base if one is due and none is under way."""

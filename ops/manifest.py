@@ -12,7 +12,20 @@ from ops.errors import refusal
 from ops.generations import GENERATIONS
 from ops.vault import Vault
 
-__all__ = ["BASE", "DUMP", "NAME", "Manifest", "Stored", "Table", "find", "known", "new_id"]
+__all__ = [
+    "BASE",
+    "DRILL",
+    "DUMP",
+    "NAME",
+    "Manifest",
+    "Stored",
+    "Table",
+    "begun",
+    "find",
+    "known",
+    "last_proven",
+    "new_id",
+]
 
 NAME = "manifest.json"
 BASE, DUMP = "base", "dump"
@@ -25,6 +38,8 @@ ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 PLACE = re.compile(rf"({'|'.join(GENERATIONS)})/({ID.pattern})/{re.escape(NAME)}")
 OBJECT = re.compile(r"[a-z]+\.(tar|sql)\.zst\.age")
 TIME = "%Y%m%dT%H%M%SZ"
+DRILL = re.compile(r"drills/(?P<time>[0-9]{8}T[0-9]{6}Z)-(?P<result>ok|failed)\.json")
+"""The evidence of a drill (ops/evidence.py): its name says how it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +138,13 @@ class Manifest:
                 "take another backup: invoke list-backups",
             )
         return made
+
+
+def last_proven(vault: Vault) -> datetime | None:
+    """Return when a restore was proven last."""
+    found = [DRILL.fullmatch(entry.name) for entry in vault.list("drills/")]
+    times = [each["time"] for each in found if each is not None and each["result"] == "ok"]
+    return datetime.strptime(max(times), TIME).replace(tzinfo=UTC) if times else None
 
 
 def new_id(now: datetime) -> str:

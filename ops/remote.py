@@ -3,7 +3,17 @@
 import shlex
 from contextlib import AbstractContextManager
 
-from ops import audit, compose, console, fleet, front_door, preflight, server, smoke
+from ops import (
+    audit,
+    compose,
+    console,
+    fleet,
+    front_door,
+    preflight,
+    protection,
+    server,
+    smoke,
+)
 from ops.errors import OpsError, refusal
 from ops.paper import PaperHost
 from ops.release import Release
@@ -33,9 +43,14 @@ def show_status(hosts: str, *, as_json: bool) -> None:
 
 def status(site: Site) -> Status:
     """Return the state of the services of a host."""
-    services = compose.services(site.settings, site.host, names(site.facts().live))
+    live = site.facts().live
+    services = compose.services(site.settings, site.host, names(live))
+    backups = None
+    if live and "backup" in live.services:
+        backups = protection.read(site.host, site.compose(live, "exec", "--no-TTY", "backup"))
     healthy = all(each.healthy for each in services) and answers(site)
-    return Status("compose", site.settings.url, healthy, services)
+    well = healthy and not (backups and backups.problems)
+    return Status("compose", site.settings.url, well, services, backups)
 
 
 def names(live: Release | None) -> tuple[str, ...]:

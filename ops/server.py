@@ -65,6 +65,11 @@ def print_status(found: Status, before: str = "") -> None:
         age = "-" if service.uptime_seconds is None else console.duration(service.uptime_seconds)
         used = "-" if service.memory_bytes is None else console.size(service.memory_bytes)
         console.result(f"{service.name:<8} {service.state:<20} {age:>12} {used:>10}")
+    if found.backups:
+        for line in found.backups.lines():
+            console.result(line)
+        for problem in found.backups.problems:
+            console.say(f"backups: {problem}")
 
 
 def logs(service: str, *, follow: bool) -> None:

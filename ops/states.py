@@ -5,6 +5,7 @@ from typing import Any
 
 from ops import preflight
 from ops.errors import refusal
+from ops.protection import Protection
 from ops.settings import Settings
 
 __all__ = ["Service", "Status", "remember", "remembered"]
@@ -29,6 +30,8 @@ class Status:
     url: str
     healthy: bool
     services: tuple[Service, ...]
+    backups: Protection | None = None
+    """None where there are none to be."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
