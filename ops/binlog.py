@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import IO, NamedTuple
 from uuid import UUID
 
-from ops.gtids import GtidSet
+from ops.gtids import LAST, GtidSet
 
 __all__ = ["Damaged", "Event", "Log", "Torn", "Transaction", "events", "scan"]
 
@@ -315,7 +315,7 @@ def _gtid(content: bytes, at: int) -> tuple[str, int, int]:
         length = _packed(content, after)
     except (struct.error, IndexError):
         raise Damaged(at, "a GTID that is too short: written by an old server") from None
-    if number < 1 or clock != LOGICAL_CLOCK or length < SMALLEST:
+    if not 1 <= number <= LAST or clock != LOGICAL_CLOCK or length < SMALLEST:
         raise Damaged(at, f"a GTID that makes no sense: number {number}, {length} bytes")
     return f"{_uuid(source)}:{number}", moment & ~REPLICATED, length
 

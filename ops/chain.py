@@ -60,9 +60,11 @@ class Segment:
             return None
         start, end = int(found["start"]), int(found["end"])
         piece = cls(found["server"], found["file"], start, end, committed, found["digest"])
+        number = _number(piece.file)
+        sensible = number > 0 and start < end and committed >= 0
         # Numbers and moments can be written in several ways, of which one is ours.
-        good = start < end and _named(_number(piece.file)) == piece.file and piece.key == key
-        return piece if good and _number(piece.file) else None
+        written = _named(number) == piece.file and piece.key == key
+        return piece if sensible and written else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,14 @@ def _through(pieces: list[Segment]) -> list[Segment]:
 
 
 class Continuity:
-    """Proves from the content of files, as it comes, that no transaction is missing or repeated."""
+    """Proves from the content of files, as it comes, that no transaction is missing or repeated.
 
-    def __init__(self) -> None:
+    With `base`, what the files are to be applied to, nothing is missing between the two either.
+    Without it, what was before the first file is taken as that file says.
+    """
+
+    def __init__(self, base: GtidSet | None = None) -> None:
+        self._base = base
         self._executed = GtidSet()
         self._file = ""
         self._end = 0
@@ -148,10 +155,7 @@ class Continuity:
         return self._executed
 
     def feed(self, log: Log, file: str) -> None:
-        """Take the next file, or the next part of the same file; raise Damaged if it is another.
-
-        What was before the first file is taken as that file says.
-        """
+        """Take the next file, or the next part of the same file; raise Damaged if it is another."""
         if file == self._file and log.begin:
             if log.begin != self._end:
                 raise Damaged(log.begin, f"{file} goes on at {log.begin} and not at {self._end}")
@@ -168,11 +172,11 @@ class Continuity:
             raise Damaged(0, f"{file} comes after {self._file}")
         if log.previous is None:
             raise Damaged(log.begin, f"{file} has no head")
-        if self._file:
-            if missing := log.previous - self._executed:
-                raise Damaged(0, f"{_first(missing)} is missing before {file}")
-            if unknown := self._executed - log.previous:
-                raise Damaged(0, f"{file} begins before {_first(unknown)}")
+        before = self._executed if self._file else self._base
+        if before is not None and (missing := log.previous - before):
+            raise Damaged(0, f"{_first(missing)} is missing before {file}")
+        if self._file and (unknown := self._executed - log.previous):
+            raise Damaged(0, f"{file} begins before {_first(unknown)}")
         self._file, self._executed = file, log.previous
 
 

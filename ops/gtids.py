@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["GtidSet"]
+__all__ = ["LAST", "GtidSet"]
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TAG = re.compile(r"[a-z_][a-z0-9_]{0,31}")
