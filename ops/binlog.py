@@ -58,8 +58,8 @@ MOMENT_SIZE = 7
 REPLICATED = 1 << 55
 """Set in the time of a commit when the time on the server it came from follows."""
 
-PACKED = {0xFC: 2, 0xFD: 3, 0xFE: 8}
-"""How many bytes follow the first one of a packed integer; below 251 it stands for itself."""
+UNPACKED, PACKED = 250, {0xFC: 2, 0xFD: 3, 0xFE: 8}
+"""Up to what a packed integer is one byte; else how many bytes follow the first one."""
 
 SOURCE = struct.Struct("<16sQ")
 INTERVAL = struct.Struct("<qq")
@@ -227,27 +227,28 @@ def _walk(stream: IO[bytes], at: int) -> Iterator[_Read]:
                 return
             if len(held) < HEADER_SIZE:
                 raise Torn(at)
-        timestamp, kind, size = _header(held[used:], at)
+        timestamp, kind, size = _header(held, used, at)
         if len(held) - used < size:
             held, used = _more(stream, held[used:], size if kind in READ else BLOCK), 0
-        event = held[used : used + size]
-        if len(event) == size:
-            checksum = zlib.crc32(_unflagged(event, kind)[: -CHECKSUM.size])
-            (written,) = CHECKSUM.unpack_from(event, size - CHECKSUM.size)
+        last = used + size - CHECKSUM.size
+        if len(held) - used < size:
+            checksum, written = _skim(stream, held[used:], size, at)
         else:
-            checksum, written = _skim(stream, event, size, at)
+            plain = held[used:last]
+            checksum = zlib.crc32(_unflagged(plain) if kind == FORMAT else plain)
+            (written,) = CHECKSUM.unpack_from(held, last)
         if checksum != written:
             raise Damaged(at, f"the checksum of an event of type {kind} is wrong")
-        content = bytes(event[HEADER_SIZE : -CHECKSUM.size]) if kind in READ else b""
+        content = bytes(held[used + HEADER_SIZE : last]) if kind in READ else b""
         if kind == FORMAT:
             _check_format(content, at)
         yield _Read(kind, at, at + size, timestamp, content)
         used, at = used + size, at + size
 
 
-def _header(event: memoryview, at: int) -> tuple[int, int, int]:
+def _header(held: memoryview, used: int, at: int) -> tuple[int, int, int]:
     """Return the time, type and size of an event, if they make sense at this place."""
-    timestamp, kind, _, size, following, _ = HEADER.unpack_from(event)
+    timestamp, kind, _, size, following, _ = HEADER.unpack_from(held, used)
     # The field has 32 bits, and a long transaction may take a file beyond 4 GiB.
     if size < SMALLEST or following != (at + size) & 0xFFFFFFFF:
         raise Damaged(at, f"an event of {size} bytes that says it ends at {following}")
@@ -286,13 +287,11 @@ def _read(stream: IO[bytes], size: int) -> bytes:
     return b"".join(blocks)
 
 
-def _unflagged(event: memoryview, kind: int) -> memoryview:
-    """Return an event as its checksum was computed: see the top of this module."""
-    if kind != FORMAT:
-        return event
+def _unflagged(event: memoryview) -> bytes:
+    """Return a file's first event as its checksum was computed: see the top of this module."""
     plain = bytearray(event)
     plain[FLAGS_AT] &= ~IN_USE
-    return memoryview(plain)
+    return bytes(plain)
 
 
 def _check_format(content: bytes, at: int) -> None:
@@ -310,9 +309,9 @@ def _gtid(content: bytes, at: int) -> tuple[str, int, int]:
     """Return a GTID, when it was committed here, and how long its transaction is."""
     try:
         _, source, number, clock, _, _ = GTID_HEAD.unpack_from(content)
-        moment = int.from_bytes(_slice(content, GTID_HEAD.size, MOMENT_SIZE), "little")
-        after = GTID_HEAD.size + MOMENT_SIZE * (2 if moment & REPLICATED else 1)
-        length = _packed(content, after)
+        after = GTID_HEAD.size + MOMENT_SIZE
+        moment = int.from_bytes(content[GTID_HEAD.size : after], "little")
+        length = _packed(content, after + MOMENT_SIZE if moment & REPLICATED else after)
     except (struct.error, IndexError):
         raise Damaged(at, "a GTID that is too short: written by an old server") from None
     if not 1 <= number <= LAST or clock != LOGICAL_CLOCK or length < SMALLEST:
@@ -321,19 +320,14 @@ def _gtid(content: bytes, at: int) -> tuple[str, int, int]:
 
 
 def _packed(content: bytes, at: int) -> int:
+    """Return a packed integer; raise IndexError if there is none."""
     first = content[at]
-    if first < min(PACKED) - 1:
+    if first <= UNPACKED:
         return first
-    if first not in PACKED:
+    beyond = at + 1 + PACKED.get(first, len(content))
+    if beyond > len(content):
         raise IndexError
-    return int.from_bytes(_slice(content, at + 1, PACKED[first]), "little")
-
-
-def _slice(content: bytes, at: int, size: int) -> bytes:
-    found = content[at : at + size]
-    if len(found) < size:
-        raise IndexError
-    return found
+    return int.from_bytes(content[at + 1 : beyond], "little")
 
 
 def _gtids(content: bytes, at: int) -> GtidSet:
