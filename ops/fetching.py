@@ -166,7 +166,7 @@ def follow(place: Vault, made: Manifest, key: str, moment: Moment, told: Told) -
     count, last, stopped, executed = 0, 0, False, base
     files = list(dict.fromkeys(each.file for each in way.segments))
     total = sum(each.end - each.start for each in way.segments)
-    done = 0
+    done, name = 0, ""
     for name in files:
         path = folder / name
         with path.open("wb") as target:
@@ -199,7 +199,7 @@ def follow(place: Vault, made: Manifest, key: str, moment: Moment, told: Told) -
             "take an earlier moment, or a later backup: invoke list-backups",
         )
     return {
-        "after": sorted(each.name for each in folder.iterdir()),
+        "after": files[: files.index(name) + 1] if files else [],
         "gtids": str(executed),
         "transactions": count,
         "last": spoken(last),

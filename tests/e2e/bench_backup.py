@@ -49,7 +49,7 @@ INSERT INTO metrics (`key`, value, timestamp, run_uuid, step, is_nan)
 
 
 @pytest.fixture(scope="module")
-def team(make_project: Callable[..., Project], the_lab: lab.Lab) -> Iterator[Project]:
+def team(make_project: Callable[..., Project], the_lab: lab.Lab) -> Project:
     """A stack with backups and with rows."""
     project = make_project(
         "bench-backup",
@@ -64,7 +64,7 @@ def team(make_project: Callable[..., Project], the_lab: lab.Lab) -> Iterator[Pro
     for run in range(1, RUNS + 1):
         sql(project, SERIES.format(steps=ROWS // RUNS, run=run))
     time.sleep(30)
-    yield project
+    return project
 
 
 def sql(project: Project, text: str) -> str:
@@ -112,8 +112,8 @@ def dump(project: Project) -> None:
     output("docker", "exec", f"{project.name}-db-1", "bash", "-o", "pipefail", "-c", line)
 
 
-def load(project: Project) -> None:
-    """Restore the common way, into a MySQL of the same size that is there already."""
+def load(project: Project) -> float:
+    """Restore the common way, into a MySQL of the same size that is there; return the seconds."""
     name = f"{project.name}-loaded"
     memory = output("docker", "inspect", "-f", "{{.HostConfig.Memory}}", f"{project.name}-db-1")
     volumes = ("-v", f"{project.name}_spool:/var/lib/mysql-files")
@@ -137,9 +137,7 @@ def load(project: Project) -> None:
         wait = f"until {client} -e 'SELECT 1' >/dev/null 2>&1; do sleep 0.5; done"
         output("docker", "exec", name, "bash", "-c", wait)
         line = f"{client} -e 'RESET BINARY LOGS AND GTIDS'; gunzip < {DUMP} | {client}"
-        load.seconds = seconds(  # type: ignore[attr-defined]
-            lambda: output("docker", "exec", name, "bash", "-o", "pipefail", "-c", line)
-        )
+        return seconds(lambda: output("docker", "exec", name, "bash", "-o", "pipefail", "-c", line))
     finally:
         output("docker", "rm", "--force", "--volumes", name)
 
@@ -231,8 +229,8 @@ def shipped(project: Project) -> tuple[int, int]:
     return sum(each.size for each in every), len(every)
 
 
-def bench_backup(team: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    """Measure, and print what came out."""
+def bench_backup(team: Project, measured: Callable[[str], None]) -> None:
+    """Measure, and say what came out."""
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(ROUNDS):
         with watching(f"{team.name}-backup-1") as watch:
@@ -241,8 +239,7 @@ def bench_backup(team: Project, capsys: pytest.CaptureFixture[str]) -> None:
         found["mysqldump | gzip"].append(seconds(lambda: dump(team)))
         for name, value in bring(team).items():
             found[f"our restore, {name}"].append(value)
-        load(team)
-        found["gunzip | mysql"].append(load.seconds)  # type: ignore[attr-defined]
+        found["gunzip | mysql"].append(load(team))
         quiet, busy, taken = under_load(team)
         found["p99 of log-batch, ratio"].append(p99(busy) / p99(quiet))
         found["median of log-batch, ratio"].append(
@@ -260,23 +257,15 @@ def bench_backup(team: Project, capsys: pytest.CaptureFixture[str]) -> None:
         each = [a / b for a, b in zip(found[theirs], found[ours], strict=True)]
         return f"{min(each):.2f} to {max(each):.2f}"
 
-    with capsys.disabled():
-        print(f"\n{ROWS:,} rows of metrics, {ROUNDS} rounds in turns")  # noqa: T201
-        for name, values in found.items():
-            each = ", ".join(f"{value:.2f}" for value in values)
-            print(f"  {name:<32} {each}")  # noqa: T201
-        print(
-            f"  restore to a serving MySQL: {ratio('gunzip | mysql', 'our restore, serving')} "  # noqa: T201
-            f"times faster (goal {RESTORE_GOAL})"
-        )
-        print(
-            f"  backup: {ratio('mysqldump | gzip', 'our backup')} "  # noqa: T201
-            f"times as fast (goal {BACKUP_GOAL})"
-        )
-        print(f"  goals: p99 {P99_GOAL}, memory {MEMORY_GOAL} MiB")  # noqa: T201
-        per_batch = (after - before) / batches
-        print(
-            f"  logs: {batches} batches of ten in a minute: {console.size(after - before)} in "  # noqa: T201
-            f"{more - pieces} pieces, {per_batch:.0f} bytes a batch; "
-            f"{console.size(per_batch * batches * 1440)} a day at this rate, none when idle"
-        )
+    measured(f"{ROWS:,} rows of metrics, {ROUNDS} rounds in turns")
+    for name, values in found.items():
+        measured(f"{name}: {', '.join(f'{value:.2f}' for value in values)}")
+    faster = ratio("gunzip | mysql", "our restore, serving")
+    measured(f"restore to a serving MySQL: {faster} times faster; goal {RESTORE_GOAL}")
+    measured(f"backup: {ratio('mysqldump | gzip', 'our backup')} times as fast; goal {BACKUP_GOAL}")
+    measured(f"goals: p99 below {P99_GOAL}, memory below {MEMORY_GOAL} MiB")
+    sent, count = after - before, more - pieces
+    measured(
+        f"logs: {batches} batches of ten in a minute: {console.size(sent)} in {count} pieces, "
+        f"{sent / batches:.0f} bytes a batch, {console.size(sent * 1440)} a day at this rate"
+    )

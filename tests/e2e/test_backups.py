@@ -149,5 +149,32 @@ def test_everything_deleted_comes_back_as_it_was_the_second_before(
     wait_for(lambda: listed(team)[-1]["as_of"] > moment, 60, "a base of the restored database")
 
 
+def test_a_drill_proves_a_restore_and_leaves_evidence(team: Project, hosts: list[lab.Host]) -> None:
+    second = hosts[1]
+    before = team.invoke("status", "--host", team_host(second), expect=1)
+    assert "the last proven restore is missing" in before.stderr
+
+    said = team.invoke("drill", "--host", team_host(second), "--json")
+
+    evidence = json.loads(said.stdout)
+    assert evidence["result"] == "ok"
+    assert evidence["mlflow"]["runs"] > 0
+    assert evidence["rows"] > 1000
+    assert evidence["artifacts"]["places"] > 0
+    assert evidence["artifacts"]["missing"] == []
+    left = on(second, "docker", "ps", "--all", "--format", "{{.Names}}")
+    assert sorted(left.split()) == [f"{team.name}-{each}-1" for each in ("backup", "db")] + [
+        f"{team.name}-nginx-1",
+        *[name for name in left.split() if "-web-" in name],
+    ]
+    assert listed(team)[-1]["proven"]
+    wait_for(
+        lambda: team.invoke("status", "--host", team_host(second), expect=None).returncode == 0,
+        120,
+        "a status without a complaint",
+    )
+    team.invoke("doctor", "--host", team_host(second), expect=None)
+
+
 def team_host(machine: lab.Host) -> str:
     return f"{machine.user}@{machine.address}"
