@@ -297,7 +297,7 @@ def policy(
         "region": REGION_HELP,
         "kms-key": "encrypt with this key of AWS KMS: its ARN",
         "lock": "of backups: governance, or compliance, which nobody can lift",
-        "retention-days": "of backups: how long they cannot be deleted; 30 if you do not say",
+        "retention-days": "of backups: the lock of what is written without its own; 30 by default",
         "check": "only say what is not as it should be: exit code 1 if there is anything",
         "yes": YES_HELP,
         "json": JSON_HELP,

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from ops import bucket_rules as rules
+from ops import generations
 from ops.bucket_aspects import Aspect
 from ops.bucket_wishes import Wish
 from ops.buckets import Bucket, Lacking
@@ -12,6 +13,9 @@ __all__ = ["lock", "old_versions", "rules_of_yours", "tags", "versioning"]
 
 OLD_DAYS = 90
 """How long a version is kept that was overwritten or deleted."""
+
+LEFT_DAYS = 1
+"""How long a backup is left that has come to its end: what is locked is not deleted before."""
 
 ANY = "ResponseMetadata"
 """The part that every answer has."""
@@ -76,14 +80,24 @@ class Lifecycle(NamedTuple):
 
     config: dict[str, Any] | None
     days: int
+    left: int = 0
+    """The same for backups that have come to their end."""
 
 
 def old_versions(bucket: Bucket, wish: Wish) -> Aspect:
-    """Return when unfinished uploads and old versions go: those of backups after their lock."""
+    """Return when unfinished uploads and old versions go: those of backups after their lock.
+
+    Live backups end here too, each generation by its folder, and nothing else that is live.
+    """
+    ends = _ends(wish)
 
     def wanted(now: Lifecycle | None) -> Lifecycle:
-        found, days = now or Lifecycle(None, _days(wish.days))
-        return Lifecycle(rules.lifecycle(found, days), days)
+        found, days, left = now or Lifecycle(None, _days(wish.days), LEFT_DAYS)
+        return Lifecycle(rules.lifecycle(found, days, ends, left), days, left)
+
+    def show(now: Lifecycle | None) -> str:
+        config, days, left = now or Lifecycle(None, 0)
+        return rules.said(config, days, ends, left)
 
     def apply(wanted: Lifecycle) -> None:
         config = dict(wanted.config or {})
@@ -94,9 +108,9 @@ def old_versions(bucket: Bucket, wish: Wish) -> Aspect:
 
     return Aspect(
         name="old versions",
-        read=lambda: Lifecycle(_lifecycle(bucket), _least(bucket, wish)),
+        read=lambda: Lifecycle(_lifecycle(bucket), *_least(bucket, wish)),
         wanted=wanted,
-        show=lambda now: rules.said(*(now or (None, 0))),
+        show=show,
         apply=apply,
     )
 
@@ -105,14 +119,26 @@ def _days(locked: int) -> int:
     return locked + 1 if locked else OLD_DAYS
 
 
-def _least(bucket: Bucket, wish: Wish) -> int:
-    """Return how long old versions have to be kept: longer than any lock that is there."""
+def _ends(wish: Wish) -> list[rules.End]:
+    """Return when backups end; drills/ has no end, for it is the evidence."""
+    if wish.kind != "backups":
+        return []
+    return [rules.End(wish.prefix, folder, days) for folder, days in generations.DAYS.items()]
+
+
+def _least(bucket: Bucket, wish: Wish) -> tuple[int, int]:
+    """Return how long old versions have to be kept: longer than any lock that is there.
+
+    Of backups that have come to their end each has a lock of its own. Where a server has none, old
+    versions are all there is against a hand that deletes, and they are kept like the others.
+    """
     if not wish.lock:
-        return OLD_DAYS
+        return OLD_DAYS, OLD_DAYS
     try:
-        return _days(rules.retention_days(rules.locked(_lock(bucket), wish.lock, wish.days)))
+        lock = rules.locked(_lock(bucket), wish.lock, wish.days)
     except Lacking:
-        return _days(wish.days)
+        return _days(wish.days), _days(wish.days)
+    return _days(rules.retention_days(lock)), LEFT_DAYS
 
 
 def _lifecycle(bucket: Bucket) -> dict[str, Any] | None:
@@ -122,10 +148,18 @@ def _lifecycle(bucket: Bucket) -> dict[str, Any] | None:
 
 
 def rules_of_yours(bucket: Bucket, wish: Wish) -> Aspect:
-    """Return the rules that delete what is live; whose they are has to take them out."""
+    """Return the rules that delete what is live; whose they are has to take them out.
+
+    A backup may be deleted once it has come to its end, and the evidence of drills after the last.
+    """
+    ends = _ends(wish)
+    drills = rules.End(wish.prefix, "drills", max(generations.DAYS.values()))
 
     def read() -> list[dict[str, Any]] | None:
-        return rules.deleting(_lifecycle(bucket), wish.prefix, wish.days or None) or None
+        found = _lifecycle(bucket)
+        if ends:
+            return rules.early(found, [*ends, drills]) or None
+        return rules.deleting(found, wish.prefix, None) or None
 
     return Aspect(
         name=f"live {wish.kind}",

@@ -1,9 +1,12 @@
 """The documents of a bucket: ours put beside what is there, and nothing of it made weaker."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 __all__ = [
+    "End",
     "deleting",
+    "early",
     "encrypted",
     "lifecycle",
     "locked",
@@ -20,6 +23,7 @@ STATEMENT = "MlflowComposeTlsOnly"
 UPLOADS = "mlflow-compose-uploads"
 VERSIONS = "mlflow-compose-versions"
 UPLOAD_DAYS = 7
+MAX_ID = 255
 
 AES, KMS, KMS_TWICE = "AES256", "aws:kms", "aws:kms:dsse"
 
@@ -94,49 +98,95 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def lifecycle(config: Document | None, days: int) -> Document:
-    """Return rules that end unfinished uploads, and old versions after some days.
+class End(NamedTuple):
+    """After how many days what is live in a folder ends; `place` is what the folder is below."""
 
-    Where several rules fit, the shortest counts: ours waits as long as the longest of theirs.
+    place: str
+    folder: str
+    days: int
+
+    @property
+    def prefix(self) -> str:
+        """What the keys begin with."""
+        return f"{self.place}{self.folder}/"
+
+    @property
+    def name(self) -> str:
+        """The ID of the rule: several stacks may have their backups in one bucket."""
+        return f"mlflow-compose-{self.folder}-{self.place}"[:MAX_ID].rstrip("-")
+
+
+def lifecycle(
+    config: Document | None, days: int, ends: Sequence[End] = (), left: int = 0
+) -> Document:
+    """Return rules that end unfinished uploads, old versions after some days, and what is live.
+
+    What has come to its end is left as an old version for `left` days. Where several rules fit, the
+    shortest counts: ours waits as long as the longest of theirs.
     """
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-conflicts.html
     config = config or {"Rules": []}
-    kept = [
-        each["NoncurrentVersionExpiration"]
-        for each in config["Rules"]
-        if each["Status"] == "Enabled" and "NoncurrentVersionExpiration" in each
-    ]
-    wait = {"NoncurrentDays": max([days, *(each.get("NoncurrentDays", 0) for each in kept)])}
-    newer = max([0, *(each.get("NewerNoncurrentVersions", 0) for each in kept)])
+    found = [_scoped(each) for each in config["Rules"]]
     ours = [
         _rule(UPLOADS, AbortIncompleteMultipartUpload={"DaysAfterInitiation": UPLOAD_DAYS}),
         _rule(
             VERSIONS,
-            NoncurrentVersionExpiration=wait
-            | ({"NewerNoncurrentVersions": newer} if newer else {}),
+            NoncurrentVersionExpiration=_wait(days, found),
             Expiration={"ExpiredObjectDeleteMarker": True},
         ),
+        *(_ending(each, left, found) for each in ends),
     ]
-    found = [_scoped(each) for each in config["Rules"]]
     if all(each in found for each in ours):
         return config
-    others = [each for each in found if each.get("ID") not in (UPLOADS, VERSIONS)]
-    return {**config, "Rules": [*others, *ours]}
+    names = {each["ID"] for each in ours}
+    return {**config, "Rules": [*(each for each in found if each.get("ID") not in names), *ours]}
 
 
-def said(config: Document | None, days: int) -> str:
-    """Say what becomes of unfinished uploads and old versions by our rules."""
-    found = {each.get("ID"): each for each in (config or {"Rules": []})["Rules"]}
-    if config and lifecycle(config, days) == config:
-        wait = found[VERSIONS]["NoncurrentVersionExpiration"]["NoncurrentDays"]
-        return f"deleted after {wait} days, unfinished uploads after {UPLOAD_DAYS}"
-    return (
-        "rules of ours that were changed" if {UPLOADS, VERSIONS} & {*found} else "no rules of ours"
+def _wait(days: int, rules: list[Document]) -> Document:
+    """Return for how long old versions are kept: as long as by any of these rules."""
+    kept = [
+        each["NoncurrentVersionExpiration"]
+        for each in rules
+        if each["Status"] == "Enabled" and "NoncurrentVersionExpiration" in each
+    ]
+    newer = max([0, *(each.get("NewerNoncurrentVersions", 0) for each in kept)])
+    wait = max([days, *(each.get("NoncurrentDays", 0) for each in kept)])
+    return {"NoncurrentDays": wait} | ({"NewerNoncurrentVersions": newer} if newer else {})
+
+
+def _ending(end: End, left: int, rules: list[Document]) -> Document:
+    """Return the rule of a folder; one of ours that somebody made longer stays as long."""
+    longer = [each.get("Expiration", {}).get("Days", 0) for each in rules if _is(each, end.name)]
+    # The rule for all other old versions waits longer on purpose, and is no wish of theirs.
+    others = [each for each in rules if not _is(each, VERSIONS)]
+    return _rule(
+        end.name,
+        Filter={"Prefix": end.prefix},
+        Expiration={"Days": max([end.days, *longer])},
+        NoncurrentVersionExpiration=_wait(left, others),
     )
 
 
-def _rule(name: str, **actions: Document) -> Document:
-    return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": ""}, **actions}
+def _is(rule: Document, name: str) -> bool:
+    return bool(rule.get("ID") == name)
+
+
+def said(config: Document | None, days: int, ends: Sequence[End] = (), left: int = 0) -> str:
+    """Say what becomes of unfinished uploads, old versions and live backups by our rules."""
+    found = {each.get("ID"): each for each in (config or {"Rules": []})["Rules"]}
+    if config and lifecycle(config, days, ends, left) == config:
+        wait = found[VERSIONS]["NoncurrentVersionExpiration"]["NoncurrentDays"]
+        live = [f"{found[each.name]['Expiration']['Days']} in {each.prefix}" for each in ends]
+        return (
+            f"deleted after {wait} days, unfinished uploads after {UPLOAD_DAYS}"
+            f"{'; live ones after ' * bool(live)}{', '.join(live)}"
+        )
+    names = {UPLOADS, VERSIONS, *(each.name for each in ends)}
+    return "rules of ours that were changed" if names & {*found} else "no rules of ours"
+
+
+def _rule(name: str, **parts: Document) -> Document:
+    return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": ""}, **parts}
 
 
 def _scoped(rule: Document) -> Document:
@@ -156,6 +206,17 @@ def deleting(config: Document | None, prefix: str, least: int | None) -> list[Do
         if each["Status"] == "Enabled"
         and _ends(each.get("Expiration", {}), least)
         and _overlaps(_scoped(each)["Filter"], prefix)
+    ]
+
+
+def early(config: Document | None, ends: Sequence[End]) -> list[Document]:
+    """Return the rules of theirs that delete what is live in a folder before its end."""
+    names = [each.name for each in ends]
+    found = [rule for each in ends for rule in deleting(config, each.prefix, each.days)]
+    return [
+        rule
+        for number, rule in enumerate(found)
+        if rule.get("ID") not in names and rule not in found[:number]
     ]
 
 

@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 KINDS = ("artifacts", "backups")
 MODES = ("governance", "compliance")
+# What the backup service writes has a date of its own, by its generation, which wins over this one:
+# this is for all else that is written to the bucket, the evidence of drills among it.
 DEFAULT_DAYS = "30"
 MAX_DAYS = 36500
 KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):[0-9]{12}:key/[A-Za-z0-9-]+")
@@ -39,14 +41,14 @@ class Wish:
     name: str
     kind: str
     prefix: str = ""
-    """What the keys begin with that must not be deleted."""
+    """What the keys begin with of the artifacts, or the backups."""
 
     kms_key: str = ""
     lock: str = ""
     """The mode of Object Lock; none for artifacts, which people delete."""
 
     days: int = 0
-    """How long Object Lock keeps a version."""
+    """How long Object Lock keeps a version that was written without a date of its own."""
 
     @property
     def key_region(self) -> str:
@@ -56,26 +58,30 @@ class Wish:
 
 
 def understood(given: Given, settings: Settings) -> Wish:
-    """Return what is wanted; without a name, the bucket of ARTIFACTS_DESTINATION."""
+    """Return what is wanted; without a name, the bucket that the settings have for the kind."""
     kind = _taken("--kind", given.kind, values.choice(*KINDS))
     artifacts = kind == "artifacts"
-    bucket, _, prefix = settings.artifacts_destination.removeprefix("s3://").partition("/")
-    name = given.name or (bucket if artifacts else "")
+    place = settings.artifacts_destination if artifacts else settings.backups_destination
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    name = given.name or bucket
     if not name:
-        setting = ", or set ARTIFACTS_DESTINATION=s3://… in .env" if artifacts else ""
-        raise refusal(f"no bucket for {kind} is named", f"give --name{setting}")
+        setting = f"{kind.upper()}_DESTINATION"
+        remedy = f"give --name, or set {setting}=s3://… in .env"
+        raise refusal(f"no bucket for {kind} is named", remedy)
     _taken("--name", name, values.bucket_name)
     if given.kms_key and not KEY_ARN.fullmatch(given.kms_key):
         raise refusal(
             f"--kms-key {given.kms_key!r} is not the ARN of a key",
             "take it from: aws kms describe-key --query KeyMetadata.Arn --key-id …",
         )
+    below = f"{prefix}/" if prefix and name == bucket else ""
     if not artifacts:
         mode = _taken("--lock", given.lock or "governance", values.choice(*MODES))
         days = given.retention_days or DEFAULT_DAYS
         return Wish(
             name=name,
             kind=kind,
+            prefix=below,
             kms_key=given.kms_key,
             lock=mode.upper(),
             days=_taken("--retention-days", days, values.count(1, MAX_DAYS)),
@@ -85,7 +91,6 @@ def understood(given: Given, settings: Settings) -> Wish:
             "--lock and --retention-days are for backups: people delete artifacts",
             "leave them out, or give --kind backups",
         )
-    below = f"{prefix}/" if prefix and name == bucket else ""
     return Wish(name=name, kind=kind, prefix=below, kms_key=given.kms_key)
 
 

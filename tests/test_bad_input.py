@@ -345,7 +345,7 @@ def bucket(cause: str, remedy: str, *words: str, env: str = "") -> Row:
 
 BUCKETS = [
     bucket("no bucket for artifacts is named", "or set ARTIFACTS_DESTINATION=s3://"),
-    bucket("no bucket for backups is named", "give --name", "--kind", "backups"),
+    bucket("no bucket for backups is named", "or set BACKUPS_DESTINATION", "--kind", "backups"),
     bucket("--name 'My_Bucket' is not 3 to 63", "correct --name", "--name", "My_Bucket"),
     bucket("the form of an IP address", "correct --name", "--name", "192.168.5.4"),
     bucket("--name 'a--ol-s3' begins or ends", "correct --name", "--name", "a--ol-s3"),

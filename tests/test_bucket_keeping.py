@@ -16,6 +16,7 @@ from tests.test_buckets import lists_objects, of, server_settings
 ARTIFACTS = Wish(name="team", kind="artifacts", prefix="mlflow/")
 BACKUPS = Wish(name="team", kind="backups", lock="GOVERNANCE", days=30)
 OLD = "deleted after {} days, unfinished uploads after 7"
+LIVE = "; live ones after 14 in daily/, 60 in weekly/, 400 in monthly/, 15 in logs/"
 
 
 @pytest.fixture
@@ -126,14 +127,80 @@ def test_old_versions_of_backups_go_after_their_lock_is_over(
     if period:
         put_lock(aws, "GOVERNANCE", **period)
 
-    assert OLD.format(days) == brought_about(keeping.old_versions(bucket, BACKUPS))[1]
+    assert OLD.format(days) + LIVE == brought_about(keeping.old_versions(bucket, BACKUPS))[1]
 
 
 def test_what_is_to_come_of_old_versions_is_known_without_the_bucket(bucket: Bucket) -> None:
     for wish, days in [(ARTIFACTS, 90), (BACKUPS, 31), (replace(BACKUPS, days=365), 366)]:
         aspect = keeping.old_versions(bucket, wish)
 
-        assert OLD.format(days) == aspect.show(aspect.wanted(None))
+        live = LIVE if wish.lock else ""
+        assert OLD.format(days) + live == aspect.show(aspect.wanted(None))
+
+
+def ends(aws: Aws) -> dict[str, tuple[int, int]]:
+    """Return after how many days what is live ends by prefix, and for how many more it is left."""
+    found = aws.client("s3").get_bucket_lifecycle_configuration(Bucket="team")["Rules"]
+    return {
+        rule["Filter"]["Prefix"]: (
+            rule["Expiration"]["Days"],
+            rule["NoncurrentVersionExpiration"]["NoncurrentDays"],
+        )
+        for rule in found
+        if "Days" in rule.get("Expiration", {})
+    }
+
+
+def test_backups_end_by_their_generation_and_drills_never(aws: Aws, bucket: Bucket) -> None:
+    brought_about(keeping.old_versions(bucket, BACKUPS))
+
+    assert {"daily/": (14, 1), "weekly/": (60, 1), "monthly/": (400, 1), "logs/": (15, 1)} == ends(
+        aws
+    )
+
+
+def test_artifacts_never_end(aws: Aws, bucket: Bucket) -> None:
+    brought_about(keeping.old_versions(bucket, ARTIFACTS))
+
+    assert {} == ends(aws)
+
+
+def test_two_stacks_may_have_their_backups_in_one_bucket(aws: Aws, bucket: Bucket) -> None:
+    """And the backups at the place where they were before end as well."""
+    for prefix in ("", "one/", "two/"):
+        brought_about(keeping.old_versions(bucket, replace(BACKUPS, prefix=prefix)))
+
+    assert 12 == len(ends(aws))
+    assert {(60, 1)} == {ends(aws)[f"{prefix}weekly/"] for prefix in ("", "one/", "two/")}
+    aspect = keeping.rules_of_yours(bucket, replace(BACKUPS, prefix="one/"))
+    assert None is aspect.read()
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"Status": "Disabled"}, (14, 1)),
+        ({"Expiration": {"Days": 3}}, (14, 1)),
+        ({"Expiration": {"Days": 30}}, (30, 1)),
+        ({"Filter": {"Prefix": "other/"}}, (14, 1)),
+    ],
+)
+def test_an_end_that_was_changed_comes_back_unless_it_is_later(
+    aws: Aws, bucket: Bucket, change: dict[str, Any], wanted: tuple[int, int]
+) -> None:
+    s3 = aws.client("s3")
+    brought_about(keeping.old_versions(bucket, BACKUPS))
+    rules = s3.get_bucket_lifecycle_configuration(Bucket="team")["Rules"]
+    changed = [rule | (change if rule["ID"] == "mlflow-compose-daily" else {}) for rule in rules]
+    s3.put_bucket_lifecycle_configuration(Bucket="team", LifecycleConfiguration={"Rules": changed})
+    assert None is keeping.rules_of_yours(bucket, BACKUPS).read()
+    aspect = keeping.old_versions(bucket, BACKUPS)
+    now = aspect.read()
+    if now != aspect.wanted(now):
+        brought_about(aspect)
+
+    assert {"daily/", "weekly/", "monthly/", "logs/"} == {*ends(aws)}
+    assert wanted == ends(aws)["daily/"]
 
 
 def test_rules_of_theirs_stay(aws: Aws, bucket: Bucket) -> None:
@@ -172,7 +239,8 @@ def test_a_server_without_locks_keeps_old_versions_as_long_all_the_same(aws: Aws
     with pytest.raises(Lacking):
         keeping.lock(on_server, BACKUPS).read()
 
-    assert OLD.format(31) == brought_about(keeping.old_versions(on_server, BACKUPS))[1]
+    assert OLD.format(31) + LIVE == brought_about(keeping.old_versions(on_server, BACKUPS))[1]
+    assert {31} == {left for _, left in ends(aws).values()}
 
 
 def test_a_rule_that_deletes_live_artifacts_is_not_ours_to_change(aws: Aws, bucket: Bucket) -> None:
@@ -187,13 +255,32 @@ def test_a_rule_that_deletes_live_artifacts_is_not_ours_to_change(aws: Aws, buck
     assert "kept" == aspect.show(aspect.wanted(None))
 
 
-@pytest.mark.parametrize(("days", "found"), [(29, True), (30, False)])
-def test_a_rule_may_delete_backups_that_are_not_locked_any_more(
-    aws: Aws, bucket: Bucket, days: int, *, found: bool
+@pytest.mark.parametrize(
+    ("prefix", "days", "found"),
+    [
+        ("", 399, True),
+        ("", 400, False),
+        ("mlflow/", 399, True),
+        ("mlflow/daily/", 13, True),
+        ("mlflow/daily/", 14, False),
+        ("mlflow/weekly/2026", 59, True),
+        ("mlflow/monthly/", 60, True),
+        ("mlflow/logs/", 14, True),
+        ("mlflow/logs/", 15, False),
+        ("mlflow/drills/", 399, True),
+        ("mlflow/drills/", 400, False),
+        ("weekly/", 1, False),
+        ("other/", 1, False),
+    ],
+)
+def test_a_rule_may_delete_backups_that_have_come_to_their_end(
+    aws: Aws, bucket: Bucket, prefix: str, days: int, *, found: bool
 ) -> None:
-    put_rule(aws, Expiration={"Days": days})
+    put_rule(aws, Filter={"Prefix": prefix}, Expiration={"Days": days})
+    aspect = keeping.rules_of_yours(bucket, replace(BACKUPS, prefix="mlflow/"))
 
-    assert found == (keeping.rules_of_yours(bucket, BACKUPS).read() is not None)
+    said = f"deleted by theirs after {days} days" if found else "kept"
+    assert ("live backups", said) == (aspect.name, aspect.show(aspect.read()))
 
 
 def test_no_rules_delete_nothing(bucket: Bucket) -> None:

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.bucket_rules import (
+    End,
     deleting,
+    early,
     encrypted,
     lifecycle,
     locked,
@@ -249,6 +251,73 @@ def test_what_our_rules_do_is_said() -> None:
     assert "deleted after 90 days, unfinished uploads after 7" == said(good, 90)
     assert "rules of ours that were changed" == said(changed, 90)
     assert "no rules of ours" == said({"Rules": [rule()]}, 90) == said(None, 90)
+
+
+# --- The ends of what is live ---
+
+ENDS = [End("mlflow/", "daily", 14), End("mlflow/", "logs", 15)]
+
+
+def test_a_folder_is_told_by_its_prefix_and_its_rule_by_a_name_that_fits() -> None:
+    top, long = End("", "daily", 14), End(f"{'p' * 300}/", "daily", 14)
+
+    assert ("daily/", "mlflow-compose-daily") == (top.prefix, top.name)
+    assert ("mlflow/daily/", "mlflow-compose-daily-mlflow/") == (ENDS[0].prefix, ENDS[0].name)
+    assert 255 == len(long.name)
+    assert long.name != End(long.place, "weekly", 60).name
+
+
+def test_what_is_live_ends_by_its_folder_and_is_soon_gone() -> None:
+    *_, daily, logs = lifecycle(None, 31, ENDS, 1)["Rules"]
+
+    assert ({"Prefix": "mlflow/daily/"}, {"Days": 14}) == (daily["Filter"], daily["Expiration"])
+    assert ({"Prefix": "mlflow/logs/"}, {"Days": 15}) == (logs["Filter"], logs["Expiration"])
+    assert {"NoncurrentDays": 1} == daily["NoncurrentVersionExpiration"]
+
+
+@pytest.mark.parametrize(
+    "theirs", [[], [rule(**old(365))], [rule(**old(1, NewerNoncurrentVersions=5))]]
+)
+def test_a_second_time_nothing_differs(theirs: list[dict[str, Any]]) -> None:
+    config = lifecycle({"Rules": theirs}, 31, ENDS, 1)
+
+    assert config is lifecycle(config, 31, ENDS, 1)
+    assert [rule["ID"] for rule in theirs] == [
+        rule["ID"] for rule in config["Rules"] if not rule["ID"].startswith("mlflow-compose-")
+    ]
+
+
+def test_what_has_ended_is_left_as_long_as_a_rule_of_theirs_says() -> None:
+    *_, daily, _ = lifecycle({"Rules": [rule(**old(365))]}, 31, ENDS, 1)["Rules"]
+
+    assert {"NoncurrentDays": 365} == daily["NoncurrentVersionExpiration"]
+
+
+def test_an_end_that_was_made_later_stays_and_is_said() -> None:
+    good = lifecycle(None, 31, ENDS, 1)
+    later = {
+        "Rules": [
+            each | ({"Expiration": {"Days": 30}} if each["ID"] == ENDS[0].name else {})
+            for each in good["Rules"]
+        ]
+    }
+
+    assert later is lifecycle(later, 31, ENDS, 1)
+    assert said(good, 31, ENDS, 1).endswith(
+        "; live ones after 14 in mlflow/daily/, 15 in mlflow/logs/"
+    )
+    assert said(later, 31, ENDS, 1).endswith(
+        "; live ones after 30 in mlflow/daily/, 15 in mlflow/logs/"
+    )
+
+
+def test_a_rule_that_deletes_before_the_end_is_found_once_and_ours_never() -> None:
+    soon, late = rule(Expiration={"Days": 13}), rule("late", Expiration={"Days": 15})
+    shorter = rule(ENDS[0].name, Filter={"Prefix": ENDS[0].prefix}, Expiration={"Days": 1})
+
+    assert [soon] == early({"Rules": [late, shorter, soon]}, ENDS)
+    assert [] == early(lifecycle(None, 31, ENDS, 1), ENDS)
+    assert [] == early(None, ENDS)
 
 
 DATE = datetime(2027, 1, 2, tzinfo=UTC)

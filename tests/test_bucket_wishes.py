@@ -9,6 +9,7 @@ from ops.errors import REFUSED, OpsError
 from ops.settings import Settings
 
 HERE = Settings(artifacts_destination="s3://team-artifacts/mlflow")
+BOTH = replace(HERE, backups_destination="s3://team-backups/mlflow")
 KEY = "arn:aws:kms:eu-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
@@ -23,6 +24,21 @@ def test_without_a_name_it_is_the_bucket_of_the_artifacts() -> None:
     assert Wish(name="team-artifacts", kind="artifacts", prefix="mlflow/") == understood(
         Given(), HERE
     )
+
+
+def test_without_a_name_it_is_the_bucket_of_the_backups() -> None:
+    found = understood(Given(kind="backups"), BOTH)
+
+    assert ("team-backups", "mlflow/", 30) == (found.name, found.prefix, found.days)
+    assert found == understood(Given("team-backups", "backups"), BOTH)
+
+
+def test_another_bucket_has_backups_at_its_top() -> None:
+    whole = replace(HERE, backups_destination="s3://team-backups")
+
+    assert "" == understood(Given("other", "backups"), BOTH).prefix
+    assert "" == understood(Given("team-artifacts", "backups"), BOTH).prefix
+    assert "" == understood(Given(kind="backups"), whole).prefix
 
 
 def test_another_bucket_has_artifacts_anywhere() -> None:
@@ -64,7 +80,7 @@ def test_a_bucket_has_to_be_named() -> None:
     assert "no bucket for artifacts is named" == artifacts.cause
     assert "ARTIFACTS_DESTINATION" in artifacts.remedy
     assert "no bucket for backups is named" == backups.cause
-    assert "give --name" == backups.remedy
+    assert "give --name, or set BACKUPS_DESTINATION=s3://… in .env" == backups.remedy
 
 
 @pytest.mark.parametrize(

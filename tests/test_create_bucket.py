@@ -319,6 +319,15 @@ def kept_too_short(s3: S3) -> None:
     put_rules(s3, rules[0], rules[1] | short)
 
 
+def ends_too_early(s3: S3) -> None:
+    rules = s3.get_bucket_lifecycle_configuration(Bucket="team")["Rules"]
+    put_rules(s3, *rules[:2], rules[2] | {"Expiration": {"Days": 1}}, *rules[3:])
+
+
+def ends_never(s3: S3) -> None:
+    put_rules(s3, *s3.get_bucket_lifecycle_configuration(Bucket="team")["Rules"][:2])
+
+
 def other_tags(s3: S3) -> None:
     s3.put_bucket_tagging(Bucket="team", Tagging={"TagSet": [{"Key": "team", "Value": "vision"}]})
 
@@ -353,6 +362,8 @@ DRIFTS: list[tuple[Given, Callable[[S3], object], list[str]]] = [
     (ARTIFACTS, other_tags, ["tags"]),
     (BACKUPS, short_lock, ["object lock"]),
     (BACKUPS, no_retention, ["object lock"]),
+    (BACKUPS, ends_too_early, ["old versions"]),
+    (BACKUPS, ends_never, ["old versions"]),
 ]
 
 
@@ -432,7 +443,8 @@ def test_what_is_stronger_stays_and_counts_as_good(aws: Aws) -> None:
     }
     s3.put_object_lock_configuration(Bucket="team", ObjectLockConfiguration=config)
     rules = s3.get_bucket_lifecycle_configuration(Bucket="team")["Rules"]
-    put_rules(s3, rules[0], rules[1] | {"NoncurrentVersionExpiration": {"NoncurrentDays": 365}})
+    longer = {"NoncurrentVersionExpiration": {"NoncurrentDays": 365}}
+    put_rules(s3, rules[0], rules[1] | longer, *rules[2:])
     aws.calls.clear()
 
     assert [] == drifted(BACKUPS)
