@@ -149,6 +149,7 @@ class Settings:
                 yield "S3_ENDPOINT_URL needs ARTIFACTS_DESTINATION or BACKUPS_DESTINATION=s3://…"
         if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key):
             yield "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together: set both or neither"
+        yield from self._contradictions_of_backups()
         if bool(self.database_host) != bool(self.database_ca_file):
             yield "DATABASE_HOST and DATABASE_CA_FILE go together: set both or neither"
         if self.database_host and self.mysql_password is None:
@@ -157,6 +158,13 @@ class Settings:
             yield f"DATA_FOLDER {str(self.data)!r} {UNQUOTABLE_MESSAGE}: move the repository"
         if re.search("[?#%]", str(self.data)):  # they end or change a path in a database address
             yield f"DATA_FOLDER {str(self.data)!r} holds a ?, # or %: use another folder"
+
+    def _contradictions_of_backups(self) -> Iterator[str]:
+        if _overlap(self.backups_destination, self.artifacts_destination):
+            yield (
+                "BACKUPS_DESTINATION and ARTIFACTS_DESTINATION overlap, and the server may delete "
+                "artifacts: give each a bucket, or a folder, of its own"
+            )
 
     @property
     def url(self) -> str:
@@ -234,6 +242,13 @@ _HEADER = """\
 # Settings of this stack; .env.example explains every key. Keep this file: it holds the only copy
 # of the secrets below.
 """
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Return whether one place in S3 is within the other; without one there is nothing to be in."""
+    return bool(one and other) and (
+        f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+    )
 
 
 def _parse(key: str, text: str) -> Any:  # noqa: ANN401 - the type is the field's

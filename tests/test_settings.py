@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+from contextlib import nullcontext
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,31 @@ def test_missing_secrets_are_made_once_and_kept_for_the_owner_only(tmp_path: Pat
     assert load(tmp_path).with_secrets() == first
     assert file.read_text("utf-8") == text
     assert [path.name for path in tmp_path.iterdir()] == [".env"]
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "overlap"),
+    [
+        ("s3://bucket", True),
+        ("s3://bucket/backups", True),
+        ("s3://bucket/backups/artifacts", True),
+        ("s3://bucket/backups-2", False),
+        ("s3://bucket/artifacts", False),
+        ("s3://bucket-2", False),
+        ("", False),
+    ],
+)
+def test_backups_are_not_where_the_server_may_delete(
+    tmp_path: Path, artifacts: str, *, overlap: bool
+) -> None:
+    environ = {
+        "ARTIFACTS_DESTINATION": artifacts,
+        "BACKUPS_DESTINATION": "s3://bucket/backups",
+        "BACKUP_RECIPIENTS": RECIPIENT,
+    }
+    cause = "BACKUPS_DESTINATION and ARTIFACTS_DESTINATION overlap"
+    with pytest.raises(OpsError, match=cause) if overlap else nullcontext():
+        Settings.load(tmp_path, environ)
 
 
 def test_made_secrets_are_long_and_differ_from_one_another_and_each_time(tmp_path: Path) -> None:
