@@ -13,8 +13,8 @@ __all__ = ["CALLS", "Call", "actions", "allowed_by"]
 class Call:
     """Who makes a call, and the IAM actions it needs, by the scope they are allowed in.
 
-    `tasks` are ours, and "server" for what runs on the host with its role: MLflow, and the check of
-    `doctor` inside its container.
+    `tasks` are ours, and two run on the host with its role: "server" is MLflow, and the check of
+    `doctor` inside its container; "backup service" is what its name says.
     """
 
     tasks: tuple[str, ...]
@@ -40,6 +40,13 @@ ON_BUCKETS = {
     "GetBucketPolicy": "s3:GetBucketPolicy",
     "PutBucketPolicy": "s3:PutBucketPolicy",
 }
+
+READERS = ("list-backups", "verify", "restore", "drill")
+"""The tasks that read backups from the machine of a person."""
+
+# An upload that brings a lock of its own needs both:
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-managing.html
+LOCKED = ("s3:PutObject", "s3:PutObjectRetention")
 
 CALLS: dict[str, Call] = {
     "GetCallerIdentity": Call(
@@ -149,7 +156,7 @@ CALLS: dict[str, Call] = {
         ("provision",),
         {
             scopes.OUR_THINGS: ("ec2:AssociateAddress",),
-            scopes.INTERFACES: ("ec2:AssociateAddress",),
+            scopes.STARTED_WITH: ("ec2:AssociateAddress",),
         },
     ),
     "ReleaseAddress": Call(
@@ -191,35 +198,65 @@ CALLS: dict[str, Call] = {
         },
     ),
     "ListObjectsV2": Call(
-        ("server",),
-        {scopes.ARTIFACTS_BUCKET: ("s3:ListBucket",), scopes.ARTIFACTS_FOLDER: ("s3:ListBucket",)},
+        ("server", "backup service", *READERS),
+        {
+            scopes.ARTIFACTS_BUCKET: ("s3:ListBucket",),
+            scopes.ARTIFACTS_FOLDER: ("s3:ListBucket",),
+            scopes.BACKUPS_LIST: ("s3:ListBucket",),
+            scopes.BUCKETS: ("s3:ListBucket",),
+        },
     ),
     "PutObject": Call(
-        ("server", "smoke"),
+        ("server", "smoke", "backup service", "drill"),
         {
             scopes.ARTIFACTS: ("s3:PutObject",),
             scopes.SMOKE: ("s3:PutObject",),
+            scopes.BACKUPS_WRITE: LOCKED,
+            scopes.DRILLS: ("s3:PutObject",),
             scopes.KEY: ("kms:GenerateDataKey",),
         },
     ),
     "CreateMultipartUpload": Call(
-        ("server",),
-        {scopes.ARTIFACTS: ("s3:PutObject",), scopes.KEY: ("kms:GenerateDataKey", "kms:Decrypt")},
+        ("server", "backup service"),
+        {
+            scopes.ARTIFACTS: ("s3:PutObject",),
+            scopes.BACKUPS_WRITE: LOCKED,
+            scopes.KEY: ("kms:GenerateDataKey", "kms:Decrypt"),
+        },
     ),
     "UploadPart": Call(
-        ("server",),
-        {scopes.ARTIFACTS: ("s3:PutObject",), scopes.KEY: ("kms:GenerateDataKey", "kms:Decrypt")},
+        ("server", "backup service"),
+        {
+            scopes.ARTIFACTS: ("s3:PutObject",),
+            scopes.BACKUPS_WRITE: ("s3:PutObject",),
+            scopes.KEY: ("kms:GenerateDataKey", "kms:Decrypt"),
+        },
     ),
     "CompleteMultipartUpload": Call(
-        ("server",), {scopes.ARTIFACTS: ("s3:PutObject",), scopes.KEY: ("kms:Decrypt",)}
+        ("server", "backup service"),
+        {
+            scopes.ARTIFACTS: ("s3:PutObject",),
+            scopes.BACKUPS_WRITE: ("s3:PutObject",),
+            scopes.KEY: ("kms:Decrypt",),
+        },
     ),
-    "AbortMultipartUpload": Call(("server",), {scopes.ARTIFACTS: ("s3:AbortMultipartUpload",)}),
-    "HeadObject": Call(("server",), {scopes.ARTIFACTS: ("s3:GetObject",)}),
+    "AbortMultipartUpload": Call(
+        ("server", "backup service"),
+        {
+            scopes.ARTIFACTS: ("s3:AbortMultipartUpload",),
+            scopes.BACKUPS_WRITE: ("s3:AbortMultipartUpload",),
+        },
+    ),
+    "HeadObject": Call(
+        ("server", "backup service", *READERS),
+        {scopes.ARTIFACTS: ("s3:GetObject",), scopes.BACKUPS_READ: ("s3:GetObject",)},
+    ),
     "GetObject": Call(
-        ("server", "smoke"),
+        ("server", "smoke", "backup service", *READERS),
         {
             scopes.ARTIFACTS: ("s3:GetObject",),
             scopes.SMOKE: ("s3:GetObject",),
+            scopes.BACKUPS_READ: ("s3:GetObject",),
             scopes.KEY: ("kms:Decrypt",),
         },
     ),

@@ -15,7 +15,7 @@ from ops.permissions import CALLS
 from ops.scopes import CI, INSTANCE, OPERATOR, Scope
 from ops.settings import Settings
 
-__all__ = ["Document", "document", "instance", "show"]
+__all__ = ["Document", "document", "instance", "places", "show"]
 
 Document = dict[str, Any]
 Names = Mapping[str, Sequence[str]]
@@ -27,26 +27,35 @@ KMS_KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+"
 NOTHING = {
     CI: ("ci needs nothing of AWS: REGISTRY is not in ECR", "set REGISTRY in .env to one in ECR"),
     INSTANCE: (
-        "a host needs nothing of AWS: its artifacts are not in Amazon's S3",
-        "set ARTIFACTS_DESTINATION in .env, or name the place: --bucket",
+        "a host needs nothing of AWS: neither artifacts nor backups are in Amazon's S3",
+        "set ARTIFACTS_DESTINATION or BACKUPS_DESTINATION in .env, or name a place: --bucket",
     ),
 }
 """What to say where a policy would be empty; an operator's never is."""
 
 
 def show(whose: str, buckets: Sequence[str], name: str, kms_key: str, region: str) -> None:
-    """Print a policy as IAM takes it; `buckets` are bucket[/prefix], instead of the settings'."""
+    """Print a policy as IAM takes it; `buckets` are bucket[/prefix], instead of the settings'.
+
+    They are those of artifacts: where backups are is for the settings to say.
+    """
     settings = Settings.load()
     if whose not in (OPERATOR, CI, INSTANCE):
         names = f"{OPERATOR}, {CI}, {INSTANCE}"
         raise refusal(f"there is no policy for {whose!r}", f"take one of: {names}")
     if whose == INSTANCE and len(buckets) > 1:
         raise refusal("a host has one place for its artifacts", "give --bucket once")
-    places = [
+    given = [
         _taken("--bucket", each, lambda text: values.s3_uri(f"s3://{text}")) for each in buckets
     ]
-    if whose == INSTANCE and places:
-        settings = replace(settings, artifacts_destination=places[0], s3_endpoint_url="")
+    if whose == INSTANCE and given:
+        backups = "" if settings.s3_endpoint_url else settings.backups_destination
+        settings = replace(
+            settings,
+            artifacts_destination=given[0],
+            backups_destination=backups,
+            s3_endpoint_url="",
+        )
     if name:
         settings = replace(settings, stack_name=_taken("--name", name, values.stack_name))
     if kms_key and not re.fullmatch(KMS_KEY, kms_key):
@@ -56,7 +65,7 @@ def show(whose: str, buckets: Sequence[str], name: str, kms_key: str, region: st
     if whose == INSTANCE:
         found = instance(settings, account.partition, kms_key)
     else:
-        found = document(whose, _names(settings, account, places, kms_key))
+        found = document(whose, _names(settings, account, given, kms_key))
     if found is None:
         raise refusal(*NOTHING[whose])
     gone = sorted(
@@ -77,11 +86,11 @@ def _taken(flag: str, text: str, kind: Callable[[str], str]) -> str:
 def instance(settings: Settings, partition: str, kms_key: str = "") -> Document | None:
     """Return the policy of a host's role, or None where the server there asks nothing of AWS.
 
-    It speaks of artifacts only: a host pulls from ECR with the password of whoever deploys.
-    `kms_key` is the ARN of the key that the bucket encrypts with, if it is not S3's own.
+    It speaks of artifacts and backups only: a host pulls from ECR with the password of whoever
+    deploys. `kms_key` is the ARN of the key that a bucket encrypts with, if it is not S3's own.
     """
     given = {"partition": [partition], "kms_key": [kms_key]}
-    return document(INSTANCE, given | _artifacts(settings))
+    return document(INSTANCE, given | places(settings))
 
 
 def document(whose: str, names: Names) -> Document | None:
@@ -126,11 +135,15 @@ def _filled(text: str, names: Names) -> list[str]:
 
 
 def _names(
-    settings: Settings, account: Account, places: Sequence[str], kms_key: str
+    settings: Settings, account: Account, given: Sequence[str], kms_key: str
 ) -> dict[str, Sequence[str]]:
     """Return what scopes of people and CI speak of."""
-    artifacts = _artifacts(settings).get("artifacts", ())
-    buckets = places or [f"s3://{each}" for each in artifacts]
+    found = places(settings)
+    artifacts = found.get("artifacts", ())
+    buckets = [
+        *(urlsplit(each).netloc for each in given or [f"s3://{each}" for each in artifacts]),
+        *found.get("backups_bucket", ()),
+    ]
     there = ecr.find(supply.image_name(settings))
     arn = f"arn:{account.partition}:ecr"
     return {
@@ -139,7 +152,8 @@ def _names(
         "region": [account.region],
         "name": [settings.stack_name],
         "kms_key": [kms_key],
-        "bucket": [urlsplit(each).netloc for each in buckets],
+        **found,
+        "bucket": list(dict.fromkeys(buckets)),
         "direct": artifacts if settings.artifact_access == "direct" else (),
         "repository": (
             [f"{arn}:{there.region}:{there.owner}:repository/{there.name}"] if there else ()
@@ -147,12 +161,34 @@ def _names(
     }
 
 
+def places(settings: Settings) -> dict[str, Sequence[str]]:
+    """Return what scopes speak of for artifacts and backups, as far as they are in Amazon's S3."""
+    return {} if settings.s3_endpoint_url else {**_artifacts(settings), **_backups(settings)}
+
+
 def _artifacts(settings: Settings) -> dict[str, Sequence[str]]:
-    """Return what scopes speak of where artifacts are in Amazon's S3."""
-    if settings.s3_endpoint_url or not settings.artifacts_destination:
+    if not settings.artifacts_destination:
         return {}
-    # A * of a name is one: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
-    place = settings.artifacts_destination.removeprefix("s3://").replace("*", "${*}")
-    bucket, _, prefix = place.partition("/")
+    place, bucket, prefix = _place(settings.artifacts_destination)
     which = "shared_bucket" if prefix else "whole_bucket"
     return {"artifacts": [place], "prefix": [prefix], which: [bucket]}
+
+
+def _backups(settings: Settings) -> dict[str, Sequence[str]]:
+    if not settings.backups_destination:
+        return {}
+    _, bucket, prefix = _place(settings.backups_destination)
+    below = f"{prefix}/" if prefix else ""
+    return {
+        "backups_bucket": [bucket],
+        "backups_keys": [f"{below}*"],
+        "drills_keys": [f"{below}drills/*"],
+    }
+
+
+def _place(destination: str) -> tuple[str, str, str]:
+    """Return a place in S3 as policies have it: as a whole, its bucket, its prefix."""
+    # A * of a name is one: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+    place = destination.removeprefix("s3://").replace("*", "${*}")
+    bucket, _, prefix = place.partition("/")
+    return place, bucket, prefix

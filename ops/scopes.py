@@ -44,6 +44,8 @@ IMAGES = Scope("Images", ("arn:{partition}:ssm:{region}::parameter/aws/service/*
 # removed. Names begin with mlflow-compose-, where AWS has names.
 NEW_THINGS = Scope("NewThings", (f"{EC2}:*/*",), condition=ANY_TAG_AT_BIRTH)
 OUR_THINGS = Scope("OurThings", (f"{EC2}:*/*",), condition=ANY_TAG)
+# A machine is started with these, and has its address at an interface, which EC2 makes without our
+# tag.
 STARTED_WITH = Scope(
     "StartedWith",
     (
@@ -53,7 +55,6 @@ STARTED_WITH = Scope(
     ),
 )
 NETWORK = Scope("Network", (f"{EC2}:vpc/*",))
-INTERFACES = Scope("Interfaces", (f"{EC2}:network-interface/*",))  # EC2 makes them, without our tag
 TAGS = Scope("Tags", (f"{EC2}:*/*",), condition={"StringLike": {"ec2:CreateAction": "*"}})
 ROLE = Scope("Role", (f"{IAM}:role/{TAG}-*",))
 PROFILE = Scope("Profile", (f"{IAM}:instance-profile/{TAG}-*",))
@@ -88,6 +89,22 @@ ARTIFACTS_FOLDER = Scope(
     (INSTANCE,),
     {"StringLike": {"s3:prefix": "{prefix}/*"}},
 )
+# Who writes backups may neither delete them nor shorten a lock, and who reads them may not write.
+# A host always lists below a folder, so the condition holds where there is no prefix too. A person
+# lists by Buckets: another statement would not fit into the size that IAM has for a policy.
+BACKUPS_LIST = Scope(
+    "BackupsList",
+    ("arn:{partition}:s3:::{backups_bucket}",),
+    (INSTANCE,),
+    {"StringLike": {"s3:prefix": "{backups_keys}"}},
+)
+BACKUPS_READ = Scope(
+    "BackupsRead", ("arn:{partition}:s3:::{backups_bucket}/{backups_keys}",), (INSTANCE, OPERATOR)
+)
+BACKUPS_WRITE = Scope(
+    "BackupsWrite", ("arn:{partition}:s3:::{backups_bucket}/{backups_keys}",), (INSTANCE,)
+)
+DRILLS = Scope("Drills", ("arn:{partition}:s3:::{backups_bucket}/{drills_keys}",))
 # With ARTIFACT_ACCESS=direct the smoke test writes to S3 itself: one object, always of this name.
 SMOKE = Scope("SmokeTest", ("arn:{partition}:s3:::{direct}/*/smoke.bin",))
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html

@@ -7,16 +7,20 @@ task. Who adds a call to AWS adds its row, and a scenario here that makes it.
 
 import ast
 import io
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import paramiko
 import pytest
+from boto3.s3.transfer import TransferConfig
 from botocore import xform_name
+from botocore.exceptions import ClientError
 from botocore.loaders import Loader
 
 from ops import (
@@ -25,6 +29,7 @@ from ops import (
     create_bucket,
     deploys,
     ec2_hosts,
+    generations,
     policies,
     provision,
     smoke,
@@ -32,20 +37,24 @@ from ops import (
     supply,
     trust,
 )
+from ops.buckets import make, reach
 from ops.ec2_part import tagged
 from ops.errors import OpsError
 from ops.front_door import FrontDoor
 from ops.permissions import CALLS, allowed_by
+from ops.scopes import INSTANCE, OPERATOR
 from ops.settings import Settings
 from ops.site import Facts
 from tests.aws import REGION, Aws, Fault, loader, running
 from tests.conftest import ROOT, SIZE, StandInServer, a_release, with_test_secrets
 from tests.ec2 import PRICES, asked, held, ready
+from tests.iam import allows
 from tests.ssh_server import SshServer
 from tests.synthetic_images import EngineDouble
 from tests.test_ecr import MANIFEST
 
 ECR = "123456789012.dkr.ecr.eu-west-2.amazonaws.com/team"
+BACKUPS = "s3://team-backups/mlflow"
 SERVICES = ("ec2", "ecr", "iam", "pricing", "s3", "ssm", "sts")
 ELSEWHERE = {"server": "MLflow's own calls; tests/e2e/test_permissions.py records them"}
 ENGINE = {
@@ -210,6 +219,75 @@ def make_buckets(stage: Stage) -> None:
         create_bucket.create(given, check=False, yes=True, as_json=True)
 
 
+# --- Stand-ins for tasks that are still to come: their calls, by a client. When such a task is
+# there, it takes the place of its stand-in, and the table has to say what it really asks for. ---
+
+MEGABYTES = 12
+"""More than one part, of which S3 takes none below 5 MiB."""
+
+
+def with_backups(stage: Stage) -> Any:
+    """Have a bucket for backups and one for artifacts; return a client."""
+    stage.settings(artifacts_destination="s3://team-artifacts", backups_destination=BACKUPS)
+    for name, lock in (("team-backups", True), ("team-artifacts", False)):
+        make(reach(name, "", Settings()), lock=lock)
+    client = stage.aws.client("s3")
+    for key in ("mlflow/daily/a/manifest.json", "mlflow/daily/a/base.tar.zst.age"):
+        client.put_object(Bucket="team-backups", Key=key, Body=b"{}")
+    stage.aws.calls.clear()
+    return client
+
+
+def backup_service(stage: Stage) -> None:
+    """Write a backup and a log with locks of their own, and one that breaks; read them; list."""
+    client = with_backups(stage)
+    until = generations.kept_until("daily", datetime.now(UTC))
+    lock = {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until}
+    parts = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
+    base, log = "mlflow/daily/b/base.tar.zst.age", "mlflow/logs/uuid/binlog.000001/0-9-c-d.zst.age"
+
+    def upload() -> None:
+        body = io.BytesIO(os.urandom(MEGABYTES << 20))
+        client.upload_fileobj(body, "team-backups", base, ExtraArgs=lock, Config=parts)
+
+    upload()
+    stage.aws.faults.append(Fault(lambda _, call: call.operation == "UploadPart"))
+    with suppress(ClientError):
+        upload()
+    stage.aws.faults.clear()
+    client.put_object(Bucket="team-backups", Key=log, Body=b"x", **lock)
+    read_backups(client)
+    client.list_objects_v2(Bucket="team-backups", Prefix="mlflow/logs/")
+
+
+def read_backups(client: Any) -> None:
+    """List, and look at and fetch what is there."""
+    pages = client.get_paginator("list_objects_v2")
+    for page in pages.paginate(Bucket="team-backups", Prefix="mlflow/daily/"):
+        for found in page["Contents"]:
+            client.head_object(Bucket="team-backups", Key=found["Key"])
+            client.get_object(Bucket="team-backups", Key=found["Key"])
+
+
+def reader(stage: Stage) -> None:
+    read_backups(with_backups(stage))
+
+
+def drill(stage: Stage) -> None:
+    """Leave evidence, which the lock of the bucket is for."""
+    client = with_backups(stage)
+    read_backups(client)
+    client.put_object(Bucket="team-backups", Key="mlflow/drills/a.json", Body=b"{}")
+
+
+STAND_INS: dict[str, Callable[[Stage], None]] = {
+    "backup service": backup_service,
+    "list-backups": reader,
+    "verify": reader,
+    "restore": reader,
+    "drill": drill,
+}
+
 SCENARIOS: list[tuple[str, Callable[[Stage], None]]] = [
     ("whoami", whoami),
     ("policy", policy),
@@ -223,6 +301,7 @@ SCENARIOS: list[tuple[str, Callable[[Stage], None]]] = [
     ("hosts", list_hosts),
     ("create-bucket", make_buckets),
     ("terminate", terminated),
+    *STAND_INS.items(),
 ]
 
 
@@ -276,6 +355,29 @@ def test_what_is_in_the_table_is_asked_for(recorded: dict[str, set[str]]) -> Non
     ]
 
     assert [] == surplus
+
+
+@pytest.mark.parametrize("task", STAND_INS)
+def test_what_is_asked_of_backups_is_allowed_there(
+    aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    STAND_INS[task](Stage(aws, tmp_path, monkeypatch, EngineDouble(ENGINE)))
+    whose = INSTANCE if task == "backup service" else OPERATOR
+    names = {"partition": ["aws"], "bucket": ["team-backups"]}
+    document = policies.document(whose, names | policies.places(Settings.load()))
+    assert document is not None
+    for call in aws.calls:
+        needed = {
+            action
+            for scope, actions in CALLS[call.operation].needs.items()
+            for action in actions
+            if whose in scope.policies and scope.sid.startswith(("Backups", "Buckets", "Drills"))
+        }
+        arn = f"arn:aws:s3:::{call.fields['path'].strip('/')}"
+        context = {"s3:prefix": call.fields["prefix"]} if "prefix" in call.fields else {}
+        assert needed, call
+        for action in needed:
+            assert allows(document, action, arn, context), (action, call)
 
 
 def test_a_call_that_no_scenario_makes_is_in_the_table_too() -> None:

@@ -17,6 +17,8 @@ from tests.iam import allows
 
 ECR = "999999999999.dkr.ecr.eu-central-1.amazonaws.com/team"
 S3 = Settings(artifacts_destination="s3://team-artifacts/mlflow")
+BACKUPS = Settings(backups_destination="s3://team-backups/mlflow")
+BOTH = replace(S3, backups_destination="s3://team-backups/mlflow")
 KEY = "arn:aws:kms:eu-west-2:123456789012:key/11111111-2222-3333-4444-555555555555"
 
 
@@ -95,6 +97,109 @@ def test_a_star_in_a_prefix_is_a_star_and_no_pattern() -> None:
     assert not allows(document, "s3:GetObject", "arn:aws:s3:::team/mine/x")
 
 
+def test_a_host_with_backups_may_write_and_read_them_and_neither_delete_nor_unlock_any() -> None:
+    assert {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "BackupsList",
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket"],
+                "Resource": ["arn:aws:s3:::team-backups"],
+                "Condition": {"StringLike": {"s3:prefix": ["mlflow/*"]}},
+            },
+            {
+                "Sid": "BackupsWrite",
+                "Effect": "Allow",
+                "Action": ["s3:AbortMultipartUpload", "s3:PutObject", "s3:PutObjectRetention"],
+                "Resource": ["arn:aws:s3:::team-backups/mlflow/*"],
+            },
+            {
+                "Sid": "BackupsRead",
+                "Effect": "Allow",
+                "Action": ["s3:GetObject"],
+                "Resource": ["arn:aws:s3:::team-backups/mlflow/*"],
+            },
+        ],
+    } == policies.instance(BACKUPS, "aws")
+
+
+def test_a_host_s_rights_to_artifacts_and_to_backups_stand_side_by_side() -> None:
+    both, one = policies.instance(BOTH, "aws"), policies.instance(S3, "aws")
+
+    assert statements(one).items() <= statements(both).items()
+    assert statements(policies.instance(BACKUPS, "aws")).items() <= statements(both).items()
+    assert 5 == len(statements(both))
+
+
+def test_backups_at_the_top_of_a_bucket_are_listed_by_their_folders() -> None:
+    document = policies.instance(Settings(backups_destination="s3://team-b"), "aws")
+    assert document is not None
+    bucket = "arn:aws:s3:::team-b"
+
+    assert allows(document, "s3:ListBucket", bucket, {"s3:prefix": "daily/"})
+    assert allows(document, "s3:PutObject", f"{bucket}/daily/a/manifest.json")
+
+
+BACKUP_RIGHTS = [
+    ("GetObject", "team-backups/mlflow/daily/a/manifest.json", "both"),
+    ("PutObject", "team-backups/mlflow/drills/a.json", "both"),
+    ("PutObject", "team-backups/mlflow/daily/a/manifest.json", "instance"),
+    ("PutObjectRetention", "team-backups/mlflow/daily/a/manifest.json", "instance"),
+    ("PutObjectRetention", "team-backups/mlflow/drills/a.json", "instance"),
+    ("AbortMultipartUpload", "team-backups/mlflow/daily/a/base.tar.zst.age", "instance"),
+    ("PutObject", "team-backups/other/daily/a/manifest.json", "nobody"),
+    ("GetObject", "team-backups/mlflow-of-others/daily/a/manifest.json", "nobody"),
+    *(
+        (action, "team-backups/mlflow/daily/a/manifest.json", "nobody")
+        for action in (
+            "DeleteObject",
+            "DeleteObjectVersion",
+            "BypassGovernanceRetention",
+            "PutObjectLegalHold",
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("action", "where", "who"), BACKUP_RIGHTS)
+@pytest.mark.usefixtures("aws")
+def test_who_may_do_what_with_backups(
+    settings: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    action: str,
+    where: str,
+    who: str,
+) -> None:
+    settings(
+        artifacts_destination="s3://team-artifacts/mlflow",
+        artifact_access="direct",
+        backups_destination="s3://team-backups/mlflow",
+    )
+    for whose in ("instance", "operator"):
+        document = {"Statement": [*shown(capsys, whose).values()]}
+        allowed = allows(document, f"s3:{action}", f"arn:aws:s3:::{where}")
+        assert (who in (whose, "both")) == allowed
+
+
+@pytest.mark.usefixtures("aws")
+def test_the_flag_names_artifacts_and_backups_stay_where_the_settings_have_them(
+    settings: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings(backups_destination="s3://team-backups/mlflow")
+    found = shown(capsys, "instance", ["other/place"])
+    assert ["arn:aws:s3:::other/place/*"] == found["Artifacts"]["Resource"]
+    assert ["arn:aws:s3:::team-backups/mlflow/*"] == found["BackupsWrite"]["Resource"]
+    found = shown(capsys, "operator", ["other/place"])
+    assert ["arn:aws:s3:::other", "arn:aws:s3:::team-backups"] == found["Buckets"]["Resource"]
+    assert ["arn:aws:s3:::team-backups/mlflow/drills/*"] == found["Drills"]["Resource"]
+
+    settings(
+        backups_destination="s3://team-backups/mlflow", s3_endpoint_url="https://s3.example.com"
+    )
+    assert {"ArtifactsFolder", "Artifacts"} == set(shown(capsys, "instance", ["other/place"]))
+
+
 def test_a_key_of_one_s_own_may_be_used_for_s3_only() -> None:
     found = statements(policies.instance(S3, "aws", KEY))["Key"]
 
@@ -111,9 +216,13 @@ def test_a_key_of_one_s_own_may_be_used_for_s3_only() -> None:
             "artifacts_destination": "s3://team-artifacts/mlflow",
             "s3_endpoint_url": "https://s3.example.com",
         },
+        {
+            "backups_destination": "s3://team-backups/mlflow",
+            "s3_endpoint_url": "https://s3.example.com",
+        },
     ],
 )
-def test_a_host_with_its_artifacts_elsewhere_needs_no_policy(fields: dict[str, Any]) -> None:
+def test_a_host_with_all_its_objects_elsewhere_needs_no_policy(fields: dict[str, Any]) -> None:
     assert None is policies.instance(replace(Settings(), **fields), "aws")
 
 
@@ -162,9 +271,7 @@ def test_what_nothing_speaks_of_is_left_out_and_said(
     found = set(statements(json.loads(said.out)))
     assert {"Look", "Machines"} <= found
     assert not found & {"Key", "Registry", "Repository", "NewRepository", "SmokeTest"}
-    assert (
-        "name nothing for it: Buckets, Key, NewRepository, OurRepository, Registry, Rep" in said.err
-    )
+    assert "name nothing for it: BackupsRead, Buckets, Drills, Key, NewRepos" in said.err
 
 
 @pytest.mark.usefixtures("aws")
@@ -239,8 +346,9 @@ def test_what_no_policy_can_be_made_of_is_refused(
 
 LONGEST: dict[str, Any] = {
     "stack_name": "n" * 41,
-    "artifacts_destination": f"s3://{'b' * 63}/{'p' * 100}",
+    "artifacts_destination": f"s3://{'b' * 63}/{'p' * 20}",
     "artifact_access": "direct",
+    "backups_destination": f"s3://{'c' * 63}/{'q' * 20}",
     "registry": f"123456789012.dkr.ecr.us-gov-west-1.amazonaws.com/{'r' * 100}",
 }
 WITHOUT_A_RESOURCE: dict[str, str] = {}
@@ -254,7 +362,7 @@ def printed(
     settings: Callable[..., None],
     capsys: pytest.CaptureFixture[str],
 ) -> dict[str, Any]:
-    """Each policy, with the longest names there can be."""
+    """Each policy, with the longest names there can be, and prefixes of some length."""
     assert aws.url
     settings(**LONGEST)
     key = KEY.replace("eu-west-2", "us-gov-west-1")

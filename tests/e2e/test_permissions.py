@@ -96,11 +96,11 @@ def test_a_server_asks_s3_for_nothing_but_what_its_role_may_and_for_all_of_that(
 
 
 def actions(operation: str) -> set[str]:
-    """Return the actions of S3 that a host needs for an operation."""
+    """Return the actions of S3 that a host without backups needs for an operation."""
     return {
         action
         for scope, needed in CALLS[operation].needs.items()
-        if INSTANCE in scope.policies
+        if INSTANCE in scope.policies and not scope.sid.startswith("Backups")
         for action in needed
         if action.startswith("s3:")
     }
