@@ -220,6 +220,13 @@ def test_a_file_can_be_read_in_parts_that_end_at_borders(most: int) -> None:
     assert at == len(data)
 
 
+def test_a_part_that_is_long_enough_at_a_border_ends_there() -> None:
+    first = read(SMALL).transactions[0]
+
+    assert scan(io.BytesIO(SMALL), 0, first.end).transactions == [first]
+    assert len(scan(io.BytesIO(SMALL), 0, first.end + 1).transactions) == 2
+
+
 @given(st.lists(st.integers(0, 4000), max_size=8))
 def test_a_file_read_while_it_grows_gives_what_it_gives_at_once(sizes: list[int]) -> None:
     data = binlogs.log(range(1, 20), end=ROTATE)
@@ -359,6 +366,13 @@ def test_an_event_whose_content_is_read_is_never_taken_for_a_long_one(kind: int)
     begin = struct.pack("<IBIIIH", 1, kind, 1, size, len(HEAD) + size, 0)
 
     assert f"type {kind} of {size} bytes" in damage(HEAD + begin).cause
+
+
+@pytest.mark.parametrize("size", [0, 1, 18, 19, 22])
+def test_an_event_shorter_than_its_header_and_checksum_is_damage(size: int) -> None:
+    begin = struct.pack("<IBIIIH", 1, 2, 1, size, len(HEAD) + size, 0)
+
+    assert damage(HEAD + begin + bytes(10)).cause.startswith(f"an event of {size} bytes")
 
 
 def test_a_place_that_is_no_border_is_damage() -> None:
