@@ -175,6 +175,7 @@ def follow(place: Vault, made: Manifest, key: str, moment: Moment, told: Told) -
                 done += piece.end - piece.start
                 told("fetching logs", done, total)
         log = feed(proven, path)
+        os.truncate(path, log.end)  # of a transaction whose other pieces were never stored
         cut, late = len(log.transactions), GtidSet()
         found = None if moment is None else stop_before(log.transactions, moment)
         if found is not None:
