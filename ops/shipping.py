@@ -53,7 +53,7 @@ class Shipper:
         found = [each for each in map(Segment.parse, names) if each is not None]
         if not found:
             return Place(logs[0])
-        last = max(each.file for each in found)
+        last = max((each.file for each in found), key=_numbered)
         way = unbroken([each for each in found if each.file == last], self.server, last)
         at = way.segments[-1].end if way.segments else 0
         if last in logs and (self.folder / last).stat().st_size >= at:
@@ -136,7 +136,13 @@ class Shipper:
         old = [
             name
             for name in self.donor.logs()
-            if name < self.place.file and (self.folder / name).stat().st_mtime < before.timestamp()
+            if _numbered(name) < _numbered(self.place.file)
+            and (self.folder / name).stat().st_mtime < before.timestamp()
         ]
         if old:
             self.donor.forget(following(old[-1]))
+
+
+def _numbered(file: str) -> tuple[int, str]:
+    """Return what puts logs in their order: binlog.1000000 comes after binlog.999999."""
+    return len(file), file
