@@ -5,6 +5,7 @@ Both on one machine, in turns, with the same rows of metrics in one database. No
 the database larger than the four million rows of the goal.
 """
 
+import json
 import os
 import statistics
 import threading
@@ -116,22 +117,15 @@ def load(project: Project) -> float:
     """Restore the common way, into a MySQL of the same size that is there; return the seconds."""
     name = f"{project.name}-loaded"
     memory = output("docker", "inspect", "-f", "{{.HostConfig.Memory}}", f"{project.name}-db-1")
-    volumes = ("-v", f"{project.name}_spool:/var/lib/mysql-files")
-    secret = ("-e", "MYSQL_ROOT_PASSWORD=bench-bench-bench")
     pool = sql(project, "SELECT @@innodb_buffer_pool_size").splitlines()[-1]
-    flags = ("--gtid-mode=ON", "--enforce-gtid-consistency=ON", f"--innodb-buffer-pool-size={pool}")
-    flags += ("--log-bin-trust-function-creators=ON",)
-    output(
-        "docker",
-        "run",
-        "-d",
-        f"--memory={memory.strip()}",
-        f"--name={name}",
-        *volumes,
-        *secret,
-        stack.BASES[0],
-        *flags,
+    words = (
+        *("docker", "run", "--detach", f"--memory={memory.strip()}", f"--name={name}"),
+        *(f"--volume={project.name}_spool:/var/lib/mysql-files", stack.BASES[0]),
+        *("--gtid-mode=ON", "--enforce-gtid-consistency=ON"),
+        *("--log-bin-trust-function-creators=ON", f"--innodb-buffer-pool-size={pool}"),
     )
+    given = ("--env", "MYSQL_ROOT_PASSWORD=bench-bench-bench")
+    output(*words[:3], *given, *words[3:])
     try:
         client = "MYSQL_PWD=bench-bench-bench mysql -uroot -h127.0.0.1"
         wait = f"until {client} -e 'SELECT 1' >/dev/null 2>&1; do sleep 0.5; done"
@@ -172,7 +166,8 @@ def key_file(project: Project) -> str:
 
 def latencies(project: Project, stop: Callable[[], bool]) -> list[float]:
     """Log batches of ten metrics, one client; return how long each took."""
-    session, found = requests.Session(), []
+    session = requests.Session()
+    found: list[float] = []
     run = session.post(
         f"{project.url}/api/2.0/mlflow/runs/create",
         json={"experiment_id": "0", "start_time": int(time.time() * 1000)},
@@ -188,7 +183,8 @@ def latencies(project: Project, stop: Callable[[], bool]) -> list[float]:
         begin = time.monotonic()
         session.post(
             f"{project.url}/api/2.0/mlflow/runs/log-batch",
-            json={"run_id": run, "metrics": metrics},
+            data=json.dumps({"run_id": run, "metrics": metrics}),
+            headers={"Content-Type": "application/json"},
             timeout=60,
         ).raise_for_status()
         found.append(time.monotonic() - begin)
