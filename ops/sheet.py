@@ -22,7 +22,7 @@ may read the bucket, and one of the private keys. Keep this sheet where the priv
 ## 1. Fetch a backup and check it
 
 The newest is the last of the list. For a moment in the past set BACKUP to the last one before it.
-If the key file has a passphrase, do then: `age -d -o /dev/shm/key "$KEY"; KEY=/dev/shm/key`
+If the key has a passphrase, after these lines: `age -d -o /dev/shm/key "$KEY"; KEY=/dev/shm/key`
 
 ```bash
 set -o pipefail; export LC_ALL=C; umask 077; mkdir restore && cd restore
