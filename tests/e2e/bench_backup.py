@@ -42,6 +42,7 @@ INSERT INTO runs (run_uuid, name, source_type, entry_point_name, user_id, status
     1760000000000 + i, '', 'active', CONCAT('mlflow-artifacts:/0/', i), 0 FROM n;
 """
 SERIES = """
+SET SESSION cte_max_recursion_depth = 1000000;
 INSERT INTO metrics (`key`, value, timestamp, run_uuid, step, is_nan)
   WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {steps})
   SELECT CONCAT('metric_', i % 20), SIN(i) * RAND(), 1760000000000 + i * 1000,
