@@ -249,6 +249,11 @@ def target(site: Site, facts: Facts, to: str) -> Release:
     if not to and not earlier:
         raise refusal(f"{site.host.name} has no earlier good release", "see: invoke releases")
     old = facts.releases[to] if to else max(earlier, key=lambda each: each.id)
+    if "DB_VOLUME" not in old.variables and site.volume() != stack.database_volume(site.settings):
+        raise refusal(
+            f"release {old.id} knows only the database from before the restore",
+            "take a later one: invoke releases",
+        )
     if old.schema != facts.live.schema:
         raise refusal(
             f"release {old.id} needs schema {old.schema}, the database is at {facts.live.schema}",

@@ -175,7 +175,8 @@ class SiteHome:
         assert self.live is not None
         switch = Switch(self.site, self.site.facts(), self.live, self.live)
         switch.start_database()
-        switch.start_backups()
+        if "backup" in self.live.services:
+            switch.start_backups()
         switch.up("--wait", "--wait-timeout=300", "web")
 
 

@@ -107,7 +107,8 @@ class Rollout:
         supply.provide(self.settings, LocalHost(), hosts, self.move.release)
         self.each("upload", self.upload)
         self.each("database", Switch.start_database)
-        self.each("backups", Switch.start_backups)
+        if "backup" in self.move.release.services:
+            self.each("backups", Switch.start_backups)
         self.step = "schema"
         self.switches[0].migrate(existing=self.move.migrate)
         self.each("new server", Switch.start_web)

@@ -70,8 +70,10 @@ class Site:
         given = [("--env-file", name) for name in ("compose.env", "release.env")]
         given += [("--file", name) for name in release.compose_files]
         options = [word for flag, name in given for word in (flag, self.release(release.id, name))]
-        volume = ("--env-file", self.path(VOLUME))
-        return ("docker", "compose", *volume, *options, *words)
+        # A later file wins. An older version's releases know only the first volume.
+        restored = "DB_VOLUME" in release.variables and "db" in release.services
+        volume = ("--env-file", self.path(VOLUME)) if restored else ()
+        return ("docker", "compose", *options, *volume, *words)
 
     def volume(self) -> str:
         """Return the volume of the database: the first one, or one that a restore put there."""

@@ -99,12 +99,10 @@ def compose_files(settings: Settings) -> tuple[str, ...]:
     return (BASE, *(name for name, wanted in given.items() if wanted))
 
 
-def own_images(settings: Settings) -> dict[str, str]:
-    """Return the images that are built here, with their Dockerfiles; the server's comes first."""
-    images = {web_image(settings): "mlflow/Dockerfile"}
-    if settings.backups_destination:
-        images[backup_image(settings)] = "backup/Dockerfile"
-    return images
+def own_images(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the images that are built here; the server's comes first."""
+    others = (backup_image(settings),) if settings.backups_destination else ()
+    return (web_image(settings), *others)
 
 
 def database_volume(settings: Settings) -> str:
@@ -123,7 +121,8 @@ def build(settings: Settings, image: str) -> tuple[str, ...]:
     """Return the `docker build` line of one of our images (needs BuildKit)."""
     given = {"ca": settings.build_ca_file, "pip_config": settings.build_pip_config_file}
     secrets = [f"--secret=id={name},src={file}" for name, file in given.items() if file]
-    dockerfile = str(settings.root / own_images(settings)[image])
+    folder = "backup" if image.startswith(f"{OWN}backup:") else "mlflow"
+    dockerfile = str(settings.root / folder / "Dockerfile")
     return (
         *("docker", "build", "--tag", image, "--file", dockerfile),
         *secrets,
@@ -149,6 +148,7 @@ def compose_env(settings: Settings, size: Size) -> dict[str, str]:
         "S3_ENDPOINT_URL": settings.s3_endpoint_url,
         "S3_REGION": settings.s3_region,
         "JOB_EXECUTION": str(settings.job_execution).lower(),
+        "DB_VOLUME": database_volume(settings),
         # What the backup service has not stored yet, nobody may delete; it deletes the rest.
         "DB_EXPIRE_LOGS": "OFF" if settings.backups_destination else "ON",
         **_backups(settings),

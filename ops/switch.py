@@ -60,7 +60,7 @@ class Switch:
 
     def __init__(self, site: Site, facts: Facts, new: Release, live: Release | None) -> None:
         self.site, self.facts, self.new, self.live = site, facts, new, live
-        self.pointed = False
+        self.pointed = self.started_backups = False
         self.halt = Event()
 
     def compose(self, *words: str) -> tuple[str, ...]:
@@ -90,11 +90,11 @@ class Switch:
             self.up("--wait", f"--wait-timeout={START_SECONDS}", "db")
 
     def start_backups(self) -> None:
-        """Have the backup service run as the new release describes it, if it has one."""
-        if "backup" in self.new.services:
-            inside = self.compose("exec", "--no-TTY", "db")
-            accounts.provide(self.site.host, inside, self.site.settings)
-            self.up("--wait", f"--wait-timeout={START_SECONDS}", "backup")
+        """Have the backup service run as the new release describes it."""
+        inside = self.compose("exec", "--no-TTY", "db")
+        accounts.provide(self.site.host, inside, self.site.settings)
+        self.started_backups = True
+        self.up("--wait", f"--wait-timeout={START_SECONDS}", "backup")
 
     def migrate(self, *, existing: bool) -> None:
         """Bring the schema to the new release's revision."""
@@ -252,5 +252,14 @@ class Switch:
         elif self.pointed:
             self.site.host.check(("rm", "-f", self.site.release(nginx.LIVE)), LOOK_AT_HOST)
             self.site.host.run(self.compose("rm", "--stop", "--force", "nginx"))
+        if self.started_backups:
+            self.give_back_backups()
         mine = self.mine()
         remove(self.site, [mine] if mine else [])
+
+    def give_back_backups(self) -> None:
+        """Have the backup service run as the old release describes it, or not at all."""
+        if self.live is not None and "backup" in self.live.services:
+            Switch(self.site, self.facts, self.live, self.new).up("backup")
+        else:
+            remove(self.site, self.site.facts().service("backup"))

@@ -17,8 +17,8 @@ from tests.conftest import SIZE, FakeHost, a_container, a_release
 IDS = [f"2026112{day}T000000Z" for day in range(1, 5)]
 
 
-def site(settings: Settings) -> Site:
-    return Site(FakeHost({}), settings)
+def site(settings: Settings, volume: str = "") -> Site:
+    return Site(FakeHost({"cat": volume}), settings)
 
 
 def history(live: str, **origins: str) -> Facts:
@@ -66,6 +66,18 @@ def test_what_is_not_there_is_refused(settings: Settings, live: str, to: str, ca
 def test_a_host_without_a_release_is_refused(settings: Settings) -> None:
     with pytest.raises(OpsError, match="no live release"):
         deploys.target(site(settings), Facts(), "")
+
+
+def test_after_a_restore_a_release_that_knows_only_the_old_volume_is_refused(
+    settings: Settings,
+) -> None:
+    restored = site(settings, "DB_VOLUME=another")
+    facts = history(IDS[3])
+    with pytest.raises(OpsError, match="only the database from before the restore"):
+        deploys.target(restored, facts, "")
+
+    facts.releases[IDS[2]] = replace(facts.releases[IDS[2]], variables={"DB_VOLUME": "first"})
+    assert IDS[2] == deploys.target(restored, facts, "").id
 
 
 def test_a_release_of_another_schema_is_refused_with_both_revisions(settings: Settings) -> None:
@@ -160,7 +172,7 @@ def test_a_plan_holds_the_image_the_files_and_the_schema_the_image_says(
     assert (stack.web_image(settings), "sha256:7") == (new.image, new.image_id)
     assert ("c0ffee", "abc-dirty", "deploy") == (new.schema, new.commit, new.what)
     assert new.id == new.origin
-    assert release.contents(settings, SIZE, new.image)[0] == move.files
+    assert release.contents(settings, SIZE, {new.image: new.image})[0] == move.files
     assert set(move.files) == set(new.files)
     assert sorted(move.secrets) == new.secrets
     assert host.ran("--head")

@@ -54,7 +54,9 @@ def test_what_is_no_release_is_not_taken_for_one(entry: dict[str, str]) -> None:
 
 
 def test_a_release_holds_the_files_compose_and_nginx_read(settings: Settings) -> None:
-    files, variables = release.contents(settings, SIZE, "registry/web:1")
+    files, variables = release.contents(
+        settings, SIZE, {stack.web_image(settings): "registry/web:1"}
+    )
 
     assert {"compose.env", "compose/compose.yaml", "nginx/nginx.conf"} < set(files)
     assert "nginx/conf.d/mlflow.conf" in files
@@ -69,7 +71,7 @@ def test_a_release_with_a_database_elsewhere_has_the_overlay(
     there = replace(
         settings, database_host="db.example.com", database_ca_file=str(tmp_path / "ca.pem")
     )
-    files, variables = release.contents(there, SIZE, "web:1")
+    files, variables = release.contents(there, SIZE, {stack.web_image(there): "web:1"})
     made = a_release(files=dict.fromkeys(files, ""))
 
     assert ["compose/compose.yaml", stack.EXTERNAL_DATABASE] == made.compose_files
@@ -79,7 +81,7 @@ def test_a_release_with_a_database_elsewhere_has_the_overlay(
 
 
 def test_a_release_with_its_own_names_gives_compose_every_variable(settings: Settings) -> None:
-    _, variables = release.contents(settings, SIZE, "web:1")
+    _, variables = release.contents(settings, SIZE, {stack.web_image(settings): "web:1"})
 
     assert {*variables, "WEB_NAME"} == {
         *stack.compose_env(settings, SIZE),
@@ -90,7 +92,7 @@ def test_a_release_with_its_own_names_gives_compose_every_variable(settings: Set
 def test_no_file_of_a_release_holds_a_secret_and_nothing_in_it_is_of_this_machine(
     settings: Settings,
 ) -> None:
-    files, _ = release.contents(settings, SIZE, "web:1")
+    files, _ = release.contents(settings, SIZE, {stack.web_image(settings): "web:1"})
     text = "\n".join(files.values())
 
     for secret in (settings.mysql_password, settings.mysql_root_password, settings.kek_passphrase):

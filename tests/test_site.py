@@ -87,6 +87,14 @@ def test_compose_reads_the_release_and_its_own_names(site: Site) -> None:
     assert "up" == words[-1]
 
 
+def test_the_volume_that_a_restore_put_there_wins_over_the_first_one(site: Site) -> None:
+    made = a_release(id="20261124T010000Z", variables={"DB_VOLUME": "first"})
+    words = site.compose(made, "up")
+
+    assert ["--env-file", f"{site.top}/database.env"] == list(words[-3:-1])
+    assert f"{site.top}/database.env" not in site.compose(a_release(), "up")
+
+
 LIVE = a_release()
 WELL = [a_container("db"), a_container("web", release=LIVE.web), a_container("nginx")]
 UNWELL = [

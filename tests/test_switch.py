@@ -44,6 +44,8 @@ class Engine(FakeHost):
     def __init__(self, found: list[dict[str, Any]], **more: Result | str) -> None:
         answers: dict[str, Result | str] = {
             "docker ps": "x\n",
+            "cat": "",
+            "mkdir": "",
             "docker compose": "",
             "docker stop": "",
             "docker rm": "",

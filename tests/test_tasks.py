@@ -14,9 +14,10 @@ import tasks
 from tests.conftest import ROOT, StandInServer
 
 NAMES = [
-    *("backup-key", "build", "client-env", "create-bucket", "deploy", "doctor", "down", "exec"),
-    *("hosts", "logs", "policy", "prepare", "provision", "push", "releases", "rollback", "smoke"),
-    *("status", "terminate", "trust", "tunnel", "up", "whoami"),
+    *("backup", "backup-key", "build", "client-env", "create-bucket", "deploy", "doctor", "down"),
+    *("drill", "exec", "hosts", "list-backups", "logs", "policy", "prepare", "provision", "push"),
+    *("releases", "restore", "rollback", "smoke", "status", "terminate", "trust", "tunnel", "up"),
+    *("verify", "whoami"),
 ]
 HEAVY = ["boto3", "botocore", "rich", "psutil", "urllib3", "dotenv", "paramiko"]
 

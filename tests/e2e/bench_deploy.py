@@ -113,7 +113,7 @@ class Plain(Way):
         size = sizing.size(
             settings, [images.engine(LocalHost()).machine]
         )  # the lab's hosts are here
-        files, variables = release.contents(settings, size, image)
+        files, variables = release.contents(settings, size, {stack.web_image(settings): image})
         made = replace(a_release(id="live", image=image), variables=variables)
         data = release.archive(made, files, stack.secret_files(settings))
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:  # read-only files are not written over
