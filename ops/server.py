@@ -20,6 +20,8 @@ def up(wanted: str, *, migrate: bool) -> None:
     console.say(f"engine: {choice.name} ({choice.why})")
     if not ip_address(settings.bind_address).is_loopback:
         console.say(f"warning: anybody who reaches {settings.bind_address} gets in: no login yet")
+    if choice.name == "embedded" and settings.backups_destination:
+        console.say("warning: nothing is backed up on this engine: that takes MySQL")
     stop_other(choice.name, settings, host)
     engine = engines.ENGINES[choice.name]
     changed = engine.up(settings, host, migrate=migrate)

@@ -160,6 +160,11 @@ class Settings:
             yield f"DATA_FOLDER {str(self.data)!r} holds a ?, # or %: use another folder"
 
     def _contradictions_of_backups(self) -> Iterator[str]:
+        if self.backups_destination and self.database_host:
+            yield (
+                "BACKUPS_DESTINATION is for the stack's own MySQL, and DATABASE_HOST is another's: "
+                "use the backups that come with it"
+            )
         if _overlap(self.backups_destination, self.artifacts_destination):
             yield (
                 "BACKUPS_DESTINATION and ARTIFACTS_DESTINATION overlap, and the server may delete "
