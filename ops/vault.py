@@ -98,7 +98,7 @@ class Vault:
         given = {**self.bucket.named, "Key": self.key(name), **self._kept(until)}
         with self.asking():
             try:
-                self.s3.put_object(**given, Body=data, ChecksumSHA256=_sum(data), IfNoneMatch="*")
+                self.s3.put_object(**given, Body=data, ChecksumAlgorithm="SHA256", IfNoneMatch="*")
             except self.s3.exceptions.ClientError as error:
                 if code(error) not in TAKEN:
                     raise
