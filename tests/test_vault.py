@@ -12,7 +12,7 @@ import pytest
 from ops import vault
 from ops.errors import OpsError
 from ops.settings import Settings
-from ops.vault import PART, Vault
+from ops.vault import PART, Upload, Vault
 from tests.aws import Aws, Fault
 from tests.stored import BUCKET, PLACE, a_vault, names
 
@@ -57,16 +57,20 @@ def test_what_is_written_is_locked_until_its_time_where_the_bucket_locks(aws: Aw
     write(place, "large", b"x")
 
     for name in ("small", "large"):
-        found = place.s3.get_object_retention(Bucket=BUCKET, Key=place.key(name))["Retention"]
-        assert found["Mode"] == "GOVERNANCE"
-        assert abs(found["RetainUntilDate"] - UNTIL) < timedelta(seconds=2)
+        found = place.s3.head_object(Bucket=BUCKET, Key=place.key(name))
+        assert found["ObjectLockMode"] == "GOVERNANCE"
+        assert abs(found["ObjectLockRetainUntilDate"] - UNTIL) < timedelta(seconds=2)
+
+
+def write_twice(upload: Upload) -> None:
+    upload.write(bytes(PART + 5))
+    upload.write(None)  # type: ignore[arg-type]
 
 
 def test_an_upload_that_fails_leaves_neither_object_nor_parts(aws: Aws) -> None:
     place = a_vault(aws)
     with pytest.raises(TypeError), place.writing("x", 3 * PART, UNTIL) as upload:
-        upload.write(bytes(PART + 5))
-        upload.write(None)  # type: ignore[arg-type]
+        write_twice(upload)
 
     assert names(place) == []
     assert uploads(place) == []
