@@ -71,7 +71,8 @@ class Vault:
         """The mode of Object Lock that the bucket has; "" where it locks nothing."""
         part, none = "ObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"
         try:
-            found = self.bucket.ask(self.bucket.s3.get_object_lock_configuration, part, none)
+            with self.asking():
+                found = self.bucket.ask(self.s3.get_object_lock_configuration, part, none)
         except Lacking:
             return ""
         rule = (found or {}).get(part, {}).get("Rule", {})
