@@ -48,6 +48,11 @@ def donor(tmp_path: Path) -> FakeDonor:
     return made
 
 
+@pytest.fixture
+def mysql(place: Vault, donor: FakeDonor) -> tuple[Vault, FakeDonor]:
+    return place, donor
+
+
 Fetch = Callable[..., dict[str, Any]]
 
 
@@ -122,9 +127,9 @@ def test_all_that_was_stored_follows_it(
     ("offset", "count"), [(99, 0), (100, 1), (199, 1), (299, 2), (300, 3), (450, 4), (9999, 5)]
 )
 def test_a_moment_is_met_to_the_microsecond(
-    tmp_path: Path, place: Vault, donor: FakeDonor, fetch: Fetch, offset: int, count: int
+    tmp_path: Path, mysql: tuple[Vault, FakeDonor], fetch: Fetch, offset: int, count: int
 ) -> None:
-    made = after(donor, place)
+    made = after(mysql[1], mysql[0])
     found = fetch(made.id, str(COMMITTED + offset))
 
     assert found["transactions"] == count
@@ -164,9 +169,8 @@ def test_an_empty_database_is_a_database(
     tmp_path: Path, place: Vault, fetch: Fetch, aws: Aws
 ) -> None:
     del aws
-    empty = a_donor(tmp_path / "empty") if (tmp_path / "empty").mkdir() is None else None
-    assert empty is not None
-    made = a_base(place, empty)
+    (tmp_path / "empty").mkdir()
+    made = a_base(place, a_donor(tmp_path / "empty"))
 
     assert fetch(made.id, "last")["gtids"] == ""
 
@@ -181,8 +185,15 @@ def objects(place: Vault) -> list[str]:
     return [name for name in names(place) if name.endswith(".age")]
 
 
-@pytest.mark.parametrize("number", range(4))
-@pytest.mark.parametrize("how", ["flipped", "cut", "emptied", "gone", "sealed anew"])
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [
+        (number, how)
+        for number in range(1, 5)  # the first is a log from before the backup
+        for how in ("flipped", "cut", "emptied", "gone", "sealed anew")
+        if (number, how) != (2, "gone")  # a last piece that is gone was never there
+    ],
+)
 def test_whatever_happens_to_one_object_is_found(
     place: Vault, donor: FakeDonor, fetch: Fetch, number: int, how: str
 ) -> None:
@@ -247,8 +258,8 @@ def test_pieces_under_each_other_s_names_are_found_too(
         each for name in objects(place) if (each := Segment.parse(name)) and "3" in each.file[-1]
     ]
     data = place.read(piece.key)
-    for each in [name for name in objects(place) if "/binlog.000002/" in name]:
-        place.s3.delete_object(Bucket=BUCKET, Key=place.key(each))
+    for name in [name for name in objects(place) if "/binlog.000002/" in name]:
+        place.s3.delete_object(Bucket=BUCKET, Key=place.key(name))
     put(place, replace(piece, file="binlog.000002").key, data)
     with pytest.raises(OpsError, match="does not fit"):
         fetch(made.id, "last")
