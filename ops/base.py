@@ -2,8 +2,10 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,12 +64,18 @@ def take(origin: Origin, told: Told) -> Manifest:
     )
     until = generations.kept_until(generation, begin)
     folder = f"{generation}/{identity}"
-    with copied(donor, spool, identity, lambda: told("copying", 0, size)) as (first, copy):
-        with donor.checkpoint() as (point, cursor):
-            told("counting", 0, size)
-            tables = census(cursor)
-        copy_of = Content(f"{folder}/base.tar.zst.age", tarball.pack(copy), size)
-        base = stored(origin, copy_of, until, told)
+    begin_copy = partial(told, "copying", 0, size)
+    with (
+        copied(donor, spool, identity, begin_copy) as (first, copy),
+        donor.checkpoint() as (point, cursor),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        # Counting takes MySQL about as long as storing takes us, so both go on at a time.
+        counted = pool.submit(census, cursor)
+        content = Content(f"{folder}/base.tar.zst.age", tarball.pack(copy), size)
+        base = stored(origin, content, until, told)
+        told("counting", 0, size)
+        tables = counted.result()
     tail_sizes = logs_up_to(data, first, point)
     tail_of = Content(
         f"{folder}/tail.tar.zst.age", tarball.pack(data, tail_sizes), sum(tail_sizes.values())

@@ -7,16 +7,12 @@ is read from stdin, with the keys of S3, and is in no argument, file or environm
 
 import argparse
 import hashlib
-import io
 import json
 import os
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 from ops import manifest, seals, tarball, vault
 from ops.base import Told
@@ -57,12 +53,10 @@ def fetch(settings: Settings, options: argparse.Namespace, told: Told) -> None:
     for folder in (DATA, LOGS):
         if any(folder.iterdir()):
             raise OpsError(f"{folder} is not empty", "start again: invoke restore")
-    with opened(place, made, "base", key, told) as stream:
-        tarball.unpack(stream, DATA)
     tail = LOGS / "tail"
     tail.mkdir()
-    with opened(place, made, "tail", key, told) as stream:
-        tarball.unpack(stream, tail)
+    for name, folder in (("base", DATA), ("tail", tail)):
+        unpack((place, made, key), name, folder, told)
     proven = Continuity()
     for file in sorted(tail.iterdir()):
         feed(proven, file)
@@ -75,56 +69,35 @@ def fetch(settings: Settings, options: argparse.Namespace, told: Told) -> None:
         reached |= follow(place, made, key, moment, told)
     for path in [*LOGS.rglob("*"), *DATA.rglob("*")]:  # MySQL's own number is ours
         path.chmod(0o750 if path.is_dir() else 0o640)
-    os.sync()
     print(json.dumps(reached))
 
 
-@contextmanager
-def opened(place: Vault, made: Manifest, name: str, key: str, told: Told) -> Iterator[IO[bytes]]:
-    """Yield the plain bytes of an object of a backup; raises at the end if they were not all right.
+def unpack(origin: "tuple[Vault, Manifest, str]", name: str, folder: Path, told: Told) -> None:
+    """Unpack an object of a backup; raises at its end if it was not all right.
 
-    age tells of every change only when it gets there, so what was read is to be thrown away then.
+    age tells of every change only when it gets there, so what was unpacked is to be thrown away.
     """
+    place, made, key = origin
     stored = made.stored(f"{name}.tar.zst.age")
-    begin, end = os.pipe()
-    failure: list[BaseException] = []
-    done = 0
+    target = Counted(
+        tarball.Unpacker(folder), lambda done: told(f"fetching {name}", done, stored.plain_size)
+    )
+    with place.reading(f"{made.folder}/{stored.name}") as source:
+        check(stored, seals.unseal(source, target, key))
+    target.stream.close()
 
-    class Counted(io.RawIOBase):
-        def write(self, data: bytes) -> int:  # type: ignore[override]
-            nonlocal done
-            view = memoryview(data)
-            while view:
-                view = view[os.write(end, view) :]
-            done += len(data)
-            told(f"fetching {name}", done, stored.plain_size)
-            return len(data)
 
-    def unpack() -> None:
-        try:
-            with place.reading(f"{made.folder}/{stored.name}") as source:
-                check(stored, seals.unseal(source, Counted(), key))
-        except BaseException as error:  # noqa: BLE001 - raised by whoever reads
-            failure.append(error)
-        finally:
-            os.close(end)
+class Counted:
+    """A stream that tells how many bytes have gone into it."""
 
-    thread = threading.Thread(target=unpack, daemon=True)
-    thread.start()
-    try:
-        with os.fdopen(begin, "rb") as stream:
-            try:
-                yield stream
-            except OpsError:
-                thread.join(1)
-                if not failure:
-                    raise
-            while stream.read(tarball.BLOCK):
-                pass
-    finally:
-        thread.join()
-    if failure:
-        raise failure[0]
+    def __init__(self, stream: tarball.Unpacker, told: Callable[[int], None]) -> None:
+        self.stream, self.told, self.done = stream, told, 0
+
+    def write(self, data: bytes) -> int:
+        """Pass bytes on."""
+        self.done += len(data)
+        self.told(self.done)
+        return self.stream.write(data)
 
 
 def check(stored: Stored, found: seals.Sealing) -> None:

@@ -156,6 +156,7 @@ class Scratch:
         stop = ("docker", "stop", "-t", str(STOP_SECONDS), self.container)
         try:
             yield
+            self.inside("sync")  # what was unpacked and never touched since is on no disk yet
             self.host.check(stop, LOOK, deadline=STOP_SECONDS + 60)
         finally:
             self.host.run(("docker", "rm", "--force", "--volumes", self.container))

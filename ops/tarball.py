@@ -1,16 +1,25 @@
-"""A folder as a stream of tar, made while it is read and unpacked while it comes."""
+"""A folder as a stream of tar, made while it is read and unpacked while it comes.
+
+Not by `tarfile`: what comes out of age is pushed, and tarfile pulls. A pipe between the two took
+longer than all else of a restore together (measured: 9 s of 12 for four million rows).
+"""
 
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ops.errors import OpsError
 
-__all__ = ["pack", "unpack"]
+__all__ = ["Unpacker", "pack"]
 
 BLOCK = 1024**2
-END = 2 * tarfile.BLOCKSIZE
+SIZE = tarfile.BLOCKSIZE
+LONG_NAME = b"L"
+"""The type of an entry whose content is the name of the next one, where that has no room for it.
+
+https://www.gnu.org/software/tar/manual/html_node/Standard.html
+"""
 
 
 def pack(folder: Path, sizes: dict[str, int] | None = None) -> Iterator[bytes]:
@@ -31,10 +40,10 @@ def pack(folder: Path, sizes: dict[str, int] | None = None) -> Iterator[bytes]:
             entry.type = tarfile.DIRTYPE
         else:
             entry.size = status.st_size if sizes is None else sizes[name]
-        yield entry.tobuf(tarfile.PAX_FORMAT)
+        yield entry.tobuf(tarfile.GNU_FORMAT)
         if entry.isreg():
             yield from _content(path, entry.size)
-    yield b"\0" * END
+    yield bytes(2 * SIZE)
 
 
 def _content(path: Path, size: int) -> Iterator[bytes]:
@@ -46,20 +55,94 @@ def _content(path: Path, size: int) -> Iterator[bytes]:
                 raise OpsError(f"{path} became shorter while it was read", "try again")
             left -= len(data)
             yield data
-    yield b"\0" * (-size % tarfile.BLOCKSIZE)
+    yield bytes(-size % SIZE)
 
 
-def unpack(stream: IO[bytes], folder: Path) -> None:
-    """Unpack a tar into a folder; refuses names that lead out of it, links and devices."""
-    try:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK) as tar:
-            for entry in tar:
-                if not (entry.isreg() or entry.isdir()):
-                    raise OpsError(f"the backup holds {entry.name!r}, which is no file", "")
-                tar.extract(entry, folder, filter="tar")
-                if entry.isdir():
-                    (folder / entry.name).chmod(entry.mode & 0o750)
-    except tarfile.TarError as error:
-        raise OpsError(
-            f"the backup does not unpack: {error}", "take another: invoke list-backups"
-        ) from None
+class Unpacker:
+    """Takes the bytes of a tar as they come; refuses names that lead out, links and devices."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.head = bytearray()
+        self.file: IO[bytes] | None = None
+        self.name: bytearray | None = None
+        self.left = self.padding = 0
+        self.ended = False
+
+    def write(self, data: bytes) -> int:
+        """Take the next bytes."""
+        view = memoryview(data)
+        while view and not self.ended:
+            if self.left:
+                view = self._content(view)
+            elif self.padding:
+                skipped = min(self.padding, len(view))
+                self.padding -= skipped
+                view = view[skipped:]
+            else:
+                taken = SIZE - len(self.head)
+                self.head += view[:taken]
+                view = view[taken:]
+                if len(self.head) == SIZE:
+                    self._entry(bytes(self.head))
+                    self.head.clear()
+        return len(data)
+
+    def _content(self, view: memoryview) -> memoryview:
+        part = view[: self.left]
+        if self.file is not None:
+            self.file.write(part)
+        elif self.name is not None:
+            self.name += part
+        self.left -= len(part)
+        if not self.left:
+            self._done()
+        return view[len(part) :]
+
+    def _entry(self, head: bytes) -> None:
+        """Begin what a head stands for."""
+        if not any(head):
+            self.ended = True
+            return
+        try:
+            entry = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as error:
+            raise OpsError(f"the backup does not unpack: {error}", TAKE_ANOTHER) from None
+        self.left, self.padding = entry.size, -entry.size % SIZE
+        if entry.type == LONG_NAME:
+            self.name = bytearray()
+            return
+        if self.name is not None:
+            entry.name = self.name.rstrip(b"\0").decode("utf-8", "surrogateescape")
+            self.name = None
+        path = self.folder / _safe(entry)
+        if entry.isdir():
+            path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        else:
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self.file = path.open("xb")
+        if not self.left:
+            self._done()
+
+    def _done(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+    def close(self) -> None:
+        """Raise unless the end was there."""
+        self._done()
+        if not self.ended:
+            raise OpsError("the backup does not unpack: it has no end", TAKE_ANOTHER)
+
+
+TAKE_ANOTHER = "take another: invoke list-backups"
+
+
+def _safe(entry: tarfile.TarInfo) -> str:
+    """Return the name of an entry; refuses what is no file or folder below this one."""
+    name = PurePosixPath(entry.name)
+    inside = name.parts and ".." not in name.parts and not name.is_absolute()
+    if not inside or not (entry.isreg() or entry.isdir()):
+        raise OpsError(f"the backup holds {entry.name!r}, which is none of ours", TAKE_ANOTHER)
+    return entry.name

@@ -156,7 +156,7 @@ def test_progress_is_told_step_by_step(place: Vault, donor: FakeDonor) -> None:
 
     assert list(dict.fromkeys(label for label, _, _ in heard)) == [
         "copying",
-        "counting",
         "storing base",
+        "counting",
         "storing tail",
     ]

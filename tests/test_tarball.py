@@ -18,10 +18,17 @@ def filled(folder: Path) -> Path:
     return folder
 
 
+def unpack(data: bytes, folder: Path, size: int = 65536) -> None:
+    unpacker = tarball.Unpacker(folder)
+    for begin in range(0, len(data), size):
+        unpacker.write(data[begin : begin + size])
+    unpacker.close()
+
+
 def test_what_was_packed_unpacks_as_it_was(tmp_path: Path) -> None:
     data = b"".join(tarball.pack(filled(tmp_path / "a")))
     (tmp_path / "b").mkdir()
-    tarball.unpack(io.BytesIO(data), tmp_path / "b")
+    unpack(data, tmp_path / "b")
 
     for path in (tmp_path / "a").rglob("*"):
         twin = tmp_path / "b" / path.relative_to(tmp_path / "a")
@@ -69,6 +76,7 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.T
     [
         entry("../outside"),
         entry("a/../../outside"),
+        entry("/etc/x"),
         entry("link", tarfile.SYMTYPE, "/etc/passwd"),
         entry("hard", tarfile.LNKTYPE, "../x"),
         entry("pipe", tarfile.FIFOTYPE),
@@ -80,20 +88,44 @@ def test_what_leads_out_or_is_no_file_is_refused(tmp_path: Path, bad: tarfile.Ta
     inner = tmp_path / "inner"
     inner.mkdir()
     with pytest.raises(OpsError):
-        tarball.unpack(tar_of(bad), inner)
+        unpack(tar_of(bad).getvalue(), inner)
 
     assert list(tmp_path.rglob("*")) == [inner]
 
 
-def test_an_absolute_name_stays_inside(tmp_path: Path) -> None:
-    inner = tmp_path / "inner"
-    inner.mkdir()
-    tarball.unpack(tar_of(entry("/etc/x")), inner)
+def test_a_name_longer_than_a_head_has_room_for_comes_back(tmp_path: Path) -> None:
+    name = "schema/" + "table" * 40 + ".ibd"
+    (tmp_path / "a" / "schema").mkdir(parents=True)
+    (tmp_path / "a" / name).write_bytes(b"x" * 700)
+    (tmp_path / "b").mkdir()
+    unpack(b"".join(tarball.pack(tmp_path / "a")), tmp_path / "b")
 
-    assert (inner / "etc" / "x").exists()
+    assert (tmp_path / "b" / name).read_bytes() == b"x" * 700
+
+
+@pytest.mark.parametrize("size", [7, 511, 512, 513, 100_000])
+def test_it_does_not_matter_in_which_pieces_it_comes(tmp_path: Path, size: int) -> None:
+    data = b"".join(tarball.pack(filled(tmp_path / "a")))
+    (tmp_path / "b").mkdir()
+    unpack(data, tmp_path / "b", size)
+
+    assert (tmp_path / "b" / "mlflow" / "runs.ibd").read_bytes() == b"x" * 3_000_001
+
+
+def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    data = b"".join(tarball.pack(filled(tmp_path / "a")))
+    with pytest.raises(FileExistsError):
+        unpack(data, tmp_path / "a")
+
+
+def test_a_tar_without_its_end_is_an_error(tmp_path: Path) -> None:
+    data = b"".join(tarball.pack(filled(tmp_path / "a")))
+    (tmp_path / "b").mkdir()
+    with pytest.raises(OpsError, match="has no end"):
+        unpack(data[:-2048], tmp_path / "b")
 
 
 @pytest.mark.parametrize("data", [b"x" * 600, b"".join([b"\1" * 512, bytes(1024)])])
 def test_what_is_no_tar_is_an_error(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(OpsError, match="does not unpack"):
-        tarball.unpack(io.BytesIO(data), tmp_path)
+        unpack(data, tmp_path)
