@@ -323,13 +323,19 @@ def create_bucket(
     bucket.create(given, check=check, yes=yes, as_json=json)
 
 
-@task(iterable=["host"], help={"host": THERE_HELP})
-def backup(c: Context, host: Hosts = None) -> None:
+@task(
+    iterable=["host"],
+    help={
+        "host": THERE_HELP,
+        "kind": "base, a copy that is back in no time, or dump, which is SQL",
+    },
+)
+def backup(c: Context, host: Hosts = None, kind: str = "base") -> None:
     """Back the database up now, and print the id of the backup."""
     for_real(c)
     from ops import backups
 
-    backups.backup(every(host))
+    backups.backup(every(host), kind)
 
 
 @task(help={"json": JSON_HELP})

@@ -26,7 +26,8 @@
   `chain` (stored pieces of that, and the way through them).
 - The backup service, which runs in a container beside MySQL: `seals` (packed and encrypted),
   `tarball`, `vault` (the place in S3), `manifest` (what a backup says of itself), `donor` (MySQL as
-  it is asked), `base` (a copy of it), `shipping` (its logs), `fetching` (a backup unpacked);
+  it is asked), `base` (a copy of it), `dump` (it as
+  SQL), `shipping` (its logs), `fetching` (a backup unpacked);
   `keeper` is its main program. `accounts`: the users of MySQL that it takes.
 - Engines, which do the work: `environment` and `embedded`, `compose`; `engines` chooses one.
 - `smoke` proves a server. `server` is what the tasks call on this machine.

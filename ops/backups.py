@@ -21,8 +21,12 @@ __all__ = ["backup", "show", "verify"]
 BLOCK = 1024**2
 
 
-def backup(hosts: str) -> None:
+def backup(hosts: str, kind: str) -> None:
     """Have the backup service take a backup now; print its id."""
+    if kind not in (manifest.BASE, manifest.DUMP):
+        raise refusal(
+            f"there is no backup of the kind {kind!r}", f"take {manifest.BASE} or {manifest.DUMP}"
+        )
     settings = Settings.load()
     vault.reach(settings)
     with home(settings, hosts) as target:
@@ -32,7 +36,7 @@ def backup(hosts: str) -> None:
                 f"start it: invoke {'deploy --host' if hosts else 'up'}",
             )
         with console.steps() as step:
-            done = target.host.follow(ordered(target), told(step))
+            done = target.host.follow(ordered(target, kind), told(step))
     if done.code != 0:
         raise from_output(done.code, done.err)
     console.result(done.err.splitlines()[-1])

@@ -16,7 +16,7 @@ from ops.errors import OpsError, refusal
 from ops.manifest import Manifest, Stored
 from ops.vault import Vault
 
-__all__ = ["Origin", "take"]
+__all__ = ["Content", "Origin", "Told", "size", "stored", "take"]
 
 ROOM = 1.1
 """Of the size of the data: what has to be free for a copy of it, which MySQL writes as large."""
@@ -56,7 +56,7 @@ def take(origin: Origin, told: Told) -> Manifest:
     """Make a base and return its manifest; on failure nothing of it is left here."""
     vault, donor, data, spool = origin[:4]
     begin = datetime.now(UTC)
-    size = check_room(donor, data, spool)
+    total = check_room(donor, data, spool)
     server = donor.server()
     identity = manifest.new_id(begin)
     generation = generations.generation(
@@ -64,7 +64,7 @@ def take(origin: Origin, told: Told) -> Manifest:
     )
     until = generations.kept_until(generation, begin)
     folder = f"{generation}/{identity}"
-    begin_copy = partial(told, "copying", 0, size)
+    begin_copy = partial(told, "copying", 0, total)
     with (
         copied(donor, spool, identity, begin_copy) as (first, copy),
         donor.checkpoint() as (point, cursor),
@@ -72,9 +72,9 @@ def take(origin: Origin, told: Told) -> Manifest:
     ):
         # Counting takes MySQL about as long as storing takes us, so both go on at a time.
         counted = pool.submit(census, cursor)
-        content = Content(f"{folder}/base.tar.zst.age", tarball.pack(copy), size)
+        content = Content(f"{folder}/base.tar.zst.age", tarball.pack(copy), total)
         base = stored(origin, content, until, told)
-        told("counting", 0, size)
+        told("counting", 0, total)
         tables = counted.result()
     tail_sizes = logs_up_to(data, first, point)
     tail_of = Content(
@@ -113,19 +113,25 @@ def check_room(donor: Donor, data: Path, spool: Path) -> int:
             f"a copy would come out without the rows of {', '.join(other[:5])}: not InnoDB",
             "ALTER TABLE … ENGINE=InnoDB",
         )
-    size = 0
-    for path in data.rglob("*"):
-        if not path.name.startswith(("binlog.", "#ib", "ibtmp")) and "#innodb" not in str(path):
-            with suppress(FileNotFoundError):
-                size += path.stat().st_size
+    wanted = size(data)
     free = shutil.disk_usage(spool).free
-    if free < size * ROOM:
+    if free < wanted * ROOM:
         raise refusal(
-            f"a copy takes {size * ROOM / 1024**3:.1f} GiB for a while, "
+            f"a copy takes {wanted * ROOM / 1024**3:.1f} GiB for a while, "
             f"and {free / 1024**3:.1f} GiB are free",
             "make room on the disk that Docker's volumes are on",
         )
-    return size
+    return wanted
+
+
+def size(data: Path) -> int:
+    """Return the bytes of the data that a copy of MySQL has."""
+    found = 0
+    for path in data.rglob("*"):
+        if not path.name.startswith(("binlog.", "#ib", "ibtmp")) and "#innodb" not in str(path):
+            with suppress(FileNotFoundError):
+                found += path.stat().st_size
+    return found
 
 
 @contextmanager
@@ -156,7 +162,7 @@ def logs_up_to(data: Path, first: str, point: Checkpoint) -> dict[str, int]:
 
 def stored(origin: Origin, content: Content, until: datetime, told: Told) -> Stored:
     """Seal a stream into an object."""
-    name, chunks, size = content
+    name, chunks, total = content
     label = name.rpartition("/")[2].partition(".")[0]
     done = 0
 
@@ -165,9 +171,9 @@ def stored(origin: Origin, content: Content, until: datetime, told: Told) -> Sto
         for chunk in chunks:
             yield chunk
             done += len(chunk)
-            told(f"storing {label}", done, size)
+            told(f"storing {label}", done, total)
 
-    with origin.vault.writing(name, size, until) as upload:
+    with origin.vault.writing(name, total, until) as upload:
         made = seals.seal(seals.Chunks(passing()), upload, origin.recipients)
     return Stored(
         name=name.rpartition("/")[2],

@@ -1,6 +1,6 @@
 """MySQL as the backup service asks it: copies of itself, positions, counts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,11 +138,13 @@ class Donor:
         return ""
 
     @contextmanager
-    def checkpoint(self) -> Iterator[tuple[Checkpoint, Any]]:
+    def checkpoint(
+        self, meanwhile: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[Checkpoint, Any]]:
         """Yield a state of the database, and a cursor that sees it and no later one.
 
-        Nobody writes for the moment it takes to begin; where a long statement would make others
-        wait for more than LOCK_SECONDS, it gives up.
+        Nobody writes for the moment it takes to begin, in which `meanwhile` is called; where a long
+        statement would make others wait for more than LOCK_SECONDS, it gives up.
         """
         with self.connection() as cursor:
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -153,6 +155,7 @@ class Donor:
                 gtids, now = cursor.fetchone()
                 cursor.execute("SHOW BINARY LOG STATUS")
                 file, position = cursor.fetchone()[:2]
+                meanwhile()
             finally:
                 cursor.execute("UNLOCK TABLES")
             made = Checkpoint(

@@ -53,6 +53,14 @@ def fetch(settings: Settings, options: argparse.Namespace, told: Told) -> None:
     for folder in (DATA, LOGS):
         if any(folder.iterdir()):
             raise OpsError(f"{folder} is not empty", "start again: invoke restore")
+    if made.kind == manifest.DUMP:
+        if options.to:
+            raise OpsError(
+                f"{made.id} is a dump, from which no logs lead on", "leave --at out, or take a base"
+            )
+        dump((place, made, key), LOGS / f"{manifest.DUMP}.sql", told)
+        print(json.dumps({"tail": [], "gtids": made.gtids}))
+        return
     tail = LOGS / "tail"
     tail.mkdir()
     for name, folder in (("base", DATA), ("tail", tail)):
@@ -79,25 +87,37 @@ def unpack(origin: "tuple[Vault, Manifest, str]", name: str, folder: Path, told:
     """
     place, made, key = origin
     stored = made.stored(f"{name}.tar.zst.age")
-    target = Counted(
-        tarball.Unpacker(folder), lambda done: told(f"fetching {name}", done, stored.plain_size)
-    )
+    unpacker = tarball.Unpacker(folder)
+    target = Counted(unpacker, lambda done: told(f"fetching {name}", done, stored.plain_size))
     with place.reading(f"{made.folder}/{stored.name}") as source:
         check(stored, seals.unseal(source, target, key))
-    target.stream.close()
+    unpacker.close()
+
+
+def dump(origin: "tuple[Vault, Manifest, str]", file: Path, told: Told) -> None:
+    """Write the SQL of a dump into a file; raises at its end if it was not all right."""
+    place, made, key = origin
+    stored = made.stored("dump.sql.zst.age")
+    with (
+        place.reading(f"{made.folder}/{stored.name}") as source,
+        file.open("xb") as target,
+    ):
+        counted = Counted(target, lambda done: told("fetching dump", done, stored.plain_size))
+        check(stored, seals.unseal(source, counted, key))
 
 
 class Counted:
     """A stream that tells how many bytes have gone into it."""
 
-    def __init__(self, stream: tarball.Unpacker, told: Callable[[int], None]) -> None:
+    def __init__(self, stream: seals.Writer, told: Callable[[int], None]) -> None:
         self.stream, self.told, self.done = stream, told, 0
 
     def write(self, data: bytes) -> int:
         """Pass bytes on."""
         self.done += len(data)
         self.told(self.done)
-        return self.stream.write(data)
+        self.stream.write(data)
+        return len(data)
 
 
 def check(stored: Stored, found: seals.Sealing) -> None:

@@ -16,7 +16,7 @@ from ops.switch import Switch
 
 __all__ = ["Home", "LocalHome", "SiteHome", "home"]
 
-STOP = ("backup", "web", "db")
+STOP = ("backup", "dump", "web", "db")
 """What is stopped while another volume becomes the database; NGINX goes on and says so."""
 
 

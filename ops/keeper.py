@@ -1,7 +1,7 @@
 """The backup service: what runs in the container beside MySQL, by itself and on order.
 
     python -m ops.keeper serve       ships the logs without end, takes a base when one is due
-    python -m ops.keeper take        takes a base now; prints its id
+    python -m ops.keeper take base   takes a base now, or a dump; prints its id
     python -m ops.keeper state       prints how it stands, as one JSON document
     python -m ops.keeper fetch       unpacks a backup (ops/fetching.py); the key comes on stdin
 
@@ -16,13 +16,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ops import base, fetching, manifest, vault
+from ops import base, dump, fetching, manifest, vault
 from ops.base import Origin
 from ops.donor import Donor
 from ops.errors import FAILED, OpsError, refusal
@@ -48,6 +48,14 @@ LOOK_SECONDS = 60.0
 RETRY = timedelta(minutes=10)
 """After a base failed: it costs MySQL something."""
 
+WEEK = timedelta(days=6)
+"""Added to when the last dump was: the next one is due on the seventh day."""
+
+TAKERS: dict[str, Callable[[base.Origin, base.Told], Manifest]] = {
+    manifest.BASE: base.take,
+    manifest.DUMP: dump.take,
+}
+
 KEEP_LOGS = timedelta(hours=24)
 """How long MySQL keeps logs that are stored: a restore here needs no download of them."""
 
@@ -63,6 +71,7 @@ class Keeper:
         self.state: dict[str, Any] = {"begun": moment()}
         self.stop = threading.Event()
         self.last: Manifest | None = None
+        self.dumped: datetime | None = None
         self.failed_at: datetime | None = None
         self.work: threading.Thread | None = None
         self.look_at = 0.0
@@ -100,7 +109,9 @@ class Keeper:
         """Return what ships the logs of the MySQL that is there now."""
         place = vault.reach(self.settings, FAILED)
         server = self.donor.server()
-        self.last = newest(place, server.uuid)
+        self.last = newest(place, server.uuid, manifest.BASE)
+        dumped = newest(place, server.uuid, manifest.DUMP)
+        self.dumped = dumped.time if dumped else None
         self.state["server"] = server.uuid
         return Shipper(place, self.donor, server.uuid, DATA, self.settings.recipients)
 
@@ -112,27 +123,45 @@ class Keeper:
             self.look_at = time.monotonic() + LOOK_SECONDS
 
     def schedule(self, place: Vault) -> None:
-        """Take a base if one is due and none is under way."""
+        """Take a base or a dump if one is due and none is under way."""
         now = datetime.now(UTC)
         self.state["last"] = summary(self.last)
         if self.work is not None and self.work.is_alive():
             return
         if self.failed_at and now - self.failed_at < RETRY:
             return
-        if due(self.last.time if self.last else None, now, self.settings.backup_at):
-            self.work = threading.Thread(target=self.take, args=(place,), daemon=True)
-            self.work.start()
+        at = self.settings.backup_at
+        if due(self.last.time if self.last else None, now, at):
+            kind = manifest.BASE
+        elif due(self.dumped and self.dumped + WEEK, now, at):
+            kind = manifest.DUMP
+        else:
+            return
+        self.work = threading.Thread(target=self.take, args=(place, kind), daemon=True)
+        self.work.start()
 
-    def take(self, place: Vault) -> None:
-        """Take a base and remember how that ended."""
+    def take(self, place: Vault, kind: str) -> None:
+        """Take a backup and remember how that ended."""
         try:
-            self.last = take(self.settings, place, self.donor, lambda *_: None)
+            made = take(self.settings, place, kind, lambda *_: None)
+            if kind == manifest.BASE:
+                self.last = made
+            else:
+                self.dumped = made.time
             self.failed_at = None
             self.state.pop("base_error", None)
         except OpsError as error:
-            say(error)
-            self.failed_at = datetime.now(UTC)
-            self.state["base_error"] = error.cause
+            self.failed(error)
+        except Exception as error:  # noqa: BLE001 - a disk that is full, say: it is tried again
+            self.failed(
+                OpsError(f"{type(error).__name__}: {error}", "see why, then: invoke backup")
+            )
+
+    def failed(self, error: OpsError) -> None:
+        """Remember why a backup failed, and when."""
+        say(error)
+        self.failed_at = datetime.now(UTC)
+        self.state["base_error"] = error.cause
 
     def tell(self) -> None:
         """Write how it stands, for whoever asks."""
@@ -150,28 +179,28 @@ def due(last: datetime | None, now: datetime, at: str) -> bool:
     return last is None or last < latest
 
 
-def newest(place: Vault, server: str) -> Manifest | None:
-    """Return the newest base of a MySQL."""
+def newest(place: Vault, server: str, kind: str) -> Manifest | None:
+    """Return the newest backup of a kind of a MySQL."""
     found = sorted(manifest.known(place), key=lambda each: each[1], reverse=True)
     for generation, identity in found:
         name = f"{generation}/{identity}/{manifest.NAME}"
         made = Manifest.read(place.read(name), name)
-        if made.kind == manifest.BASE and made.server == server:
+        if made.kind == kind and made.server == server:
             return made
     return None
 
 
-def take(settings: Settings, place: Vault, donor: Donor, told: base.Told) -> Manifest:
-    """Take a base, unless one is under way."""
+def take(settings: Settings, place: Vault, kind: str, told: base.Told) -> Manifest:
+    """Take a backup of a kind, unless one is under way."""
     with alone():
         origin = Origin(
-            *(place, donor, DATA, SPOOL),
+            *(place, Donor("db"), DATA, SPOOL),
             settings.stack_name,
             settings.recipients,
             {"KEK_PASSPHRASE": os.environ["KEK_FINGERPRINT"]},
             {"place": settings.artifacts_destination},
         )
-        return base.take(origin, told)
+        return TAKERS[kind](origin, told)
 
 
 @contextmanager
@@ -232,7 +261,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve")
-    commands.add_parser("take")
+    commands.add_parser("take").add_argument("kind", choices=[*TAKERS])
     commands.add_parser("state")
     fetching.arguments(commands.add_parser("fetch"))
     options = parser.parse_args()
@@ -247,7 +276,7 @@ def main() -> int:
             Keeper(settings).serve()
         elif options.command == "take":
             place = vault.reach(settings)
-            print(take(settings, place, Donor("db"), Teller()).id)
+            print(take(settings, place, options.kind, Teller()).id)
         elif options.command == "fetch":
             fetching.fetch(settings, options, Teller())
         else:

@@ -72,7 +72,7 @@ class Release:
         names = (
             ("web", "nginx") if stack.EXTERNAL_DATABASE in self.files else ("db", "web", "nginx")
         )
-        return (*names, "backup") if stack.BACKUPS in self.files else names
+        return (*names, "dump", "backup") if stack.BACKUPS in self.files else names
 
     def same_content(self, other: "Release") -> bool:
         """Say whether another release would run the very same."""

@@ -76,7 +76,7 @@ def bring(made: Scratch, key: Key, settings: Settings) -> Fetched:
     """Fetch a backup into new volumes and prove it there: its own state, and what came after."""
     backup = made.way.backup
     fetched = made.fetch(key.reveal(), stack.s3_credentials(settings))
-    with made.mysql():
+    with made.loaded() if backup.kind == manifest.DUMP else made.mysql():
         made.replay("tail", fetched.tail)
         check_reached(made, backup.gtids)
         made.prove()
@@ -230,6 +230,6 @@ def secure(target: Home) -> None:
     console.say(f"backed up as it is now: {done.err.splitlines()[-1]}")
 
 
-def ordered(target: Home) -> Sequence[str]:
+def ordered(target: Home, kind: str = manifest.BASE) -> Sequence[str]:
     """Return the command that orders a backup."""
-    return (*target.inside("backup"), "python", "-m", "ops.keeper", "take")
+    return (*target.inside("backup"), "python", "-m", "ops.keeper", "take", kind)

@@ -34,6 +34,12 @@ FLAGS = (
     "--innodb-flush-log-at-trx-commit=0",
 )
 
+# A dump has no users in it.
+USERS = """
+CREATE USER IF NOT EXISTS 'mlflow'@'%';
+GRANT ALL ON mlflow.* TO 'mlflow'@'%';
+"""
+
 CLIENT, PASSWORDS = "/dev/shm/client", "/dev/shm/passwords"  # noqa: S108 - in the container
 LOOK = "see what is there: docker logs"
 
@@ -136,6 +142,21 @@ class Scratch:
             yield
 
     @contextmanager
+    def loaded(self) -> Iterator[None]:
+        """Have a new MySQL that a dump was loaded into, with the users of now."""
+        empty = ("--env=MYSQL_ALLOW_EMPTY_PASSWORD=yes", "--env=MYSQL_DATABASE=mlflow")
+        with self._started(*FLAGS, env=empty):
+            self._wait("--host=127.0.0.1")  # the one that prepares the volume has a socket only
+            self._put(CLIENT, self._option_file())
+            self._put(PASSWORDS, USERS + self._passwords())
+            self.inside("bash", "-c", f"mysql --user=root < {PASSWORDS}")
+            load = f"mysql --defaults-extra-file={CLIENT} --binary-mode --max-allowed-packet=1G"
+            with console.progress("loading the dump"):
+                script = f"{load} < /restore/logs/dump.sql"
+                self.inside("bash", "-c", script, deadline=REPLAY_SECONDS)
+            yield
+
+    @contextmanager
     def server(self) -> Iterator[None]:
         """Have it once more, as a database asked over TCP by what shares its loopback."""
         with self._started(*FLAGS):
@@ -144,11 +165,11 @@ class Scratch:
             yield
 
     @contextmanager
-    def _started(self, *flags: str) -> Iterator[None]:
+    def _started(self, *flags: str, env: Sequence[str] = ()) -> Iterator[None]:
         """Have a MySQL; where nothing failed it ends with all it knows on the disk."""
         words = (
             *("docker", "run", "--detach", f"--name={self.container}", "--network=none"),
-            *(*self.labelled, "--shm-size=16m"),
+            *(*self.labelled, "--shm-size=16m", *env),
             *(f"--volume={self.volume}:/var/lib/mysql", f"--volume={self.logs}:/restore/logs:ro"),
             *(stack.BASES[0], *flags),
         )

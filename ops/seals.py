@@ -126,16 +126,20 @@ class Chunks(io.RawIOBase):
 
 
 def seal(source: Reader, target: Writer, recipients: Sequence[str]) -> Sealing:
-    """Pack and encrypt a stream into another one."""
+    """Pack and encrypt a stream into another one; an error of either is raised as it is."""
     import pyrage
     import zstandard
 
     made = Sealing()
     packer = zstandard.ZstdCompressor(level=LEVEL)
     keys = [pyrage.x25519.Recipient.from_str(each) for each in recipients]
-    noted: Any = _Noted(source, made.plain)
-    with packer.stream_reader(noted, read_size=BLOCK) as packed:
-        pyrage.encrypt_io(packed, _Noted(target, made.sealed), keys)
+    reading, writing = _Noted(source, made.plain), _Noted(target, made.sealed)
+    plain: Any = reading
+    try:
+        with packer.stream_reader(plain, read_size=BLOCK) as packed:
+            pyrage.encrypt_io(packed, writing, keys)
+    except (pyrage.EncryptError, OSError) as error:
+        raise (reading.error or writing.error or error) from None
     return made
 
 

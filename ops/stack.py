@@ -63,7 +63,7 @@ IMAGE_INPUTS = (
 BACKUP_MODULES = (
     *("errors", "values", "envfile", "settings", "scopes", "permissions", "aws", "buckets"),
     *("gtids", "binlog", "chain", "generations", "seals", "tarball", "vault", "manifest"),
-    *("donor", "base", "shipping", "fetching", "keeper"),
+    *("donor", "base", "dump", "shipping", "fetching", "keeper"),
 )
 """What the backup service has of this package; a test compares it with what those import."""
 
@@ -90,7 +90,7 @@ def folder(settings: Settings) -> Path:
 def services(settings: Settings) -> tuple[str, ...]:
     """Return the services of a stack, in the order in which they start."""
     names = SERVICES[1:] if settings.database_host else SERVICES
-    return (*names, "backup") if settings.backups_destination else names
+    return (*names, "dump", "backup") if settings.backups_destination else names
 
 
 def compose_files(settings: Settings) -> tuple[str, ...]:

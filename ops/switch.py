@@ -22,7 +22,7 @@ START_SECONDS = 300
 CONFIRM_SECONDS = 20
 POLL_SECONDS = 0.5
 LOOKUP_SECONDS = 1.0
-OPTIONAL = {"db", "backup"}
+OPTIONAL = {"db", "dump", "backup"}
 """Services that one release may have and the next one not."""
 
 STOP_SECONDS = 30
@@ -94,7 +94,7 @@ class Switch:
         inside = self.compose("exec", "--no-TTY", "db")
         accounts.provide(self.site.host, inside, self.site.settings)
         self.started_backups = True
-        self.up("--wait", f"--wait-timeout={START_SECONDS}", "backup")
+        self.up("--wait", f"--wait-timeout={START_SECONDS}", "dump", "backup")
 
     def migrate(self, *, existing: bool) -> None:
         """Bring the schema to the new release's revision."""
@@ -260,6 +260,7 @@ class Switch:
     def give_back_backups(self) -> None:
         """Have the backup service run as the old release describes it, or not at all."""
         if self.live is not None and "backup" in self.live.services:
-            Switch(self.site, self.facts, self.live, self.new).up("backup")
+            Switch(self.site, self.facts, self.live, self.new).up("dump", "backup")
         else:
-            remove(self.site, self.site.facts().service("backup"))
+            facts = self.site.facts()
+            remove(self.site, [*facts.service("dump"), *facts.service("backup")])

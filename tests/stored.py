@@ -131,6 +131,7 @@ class FakeDonor:
 
     @contextmanager
     def checkpoint(self) -> Iterator[tuple[Checkpoint, Any]]:
+        """Yield the state as it is now."""
         self._may("checkpoint")
         last = self.logs()[-1]
         size = (self.data / last).stat().st_size

@@ -85,8 +85,10 @@ def test_an_error_of_the_source_or_of_the_target_is_raised_as_it_is() -> None:
         seals.unseal(Broken(), io.BytesIO(), PRIVATE)
     with pytest.raises(OSError, match="No space left"):
         seals.unseal(io.BytesIO(sealed()), Broken(), PRIVATE)
-    with pytest.raises(Exception, match="the line was cut"):
+    with pytest.raises(ConnectionError, match="the line was cut"):
         seals.seal(Broken(), io.BytesIO(), [PUBLIC])
+    with pytest.raises(OSError, match="No space left"):
+        seals.seal(io.BytesIO(DATA), Broken(), [PUBLIC])
 
 
 def test_chunks_are_read_like_a_file() -> None:

@@ -1,0 +1,158 @@
+"""A dump: the database as SQL, which any later MySQL takes, and RDS and Aurora do.
+
+The backup service has no mysqldump. One of MySQL's own image stands beside it, which does nothing
+but wait for a word in a pipe and answer with one dump (compose/backups.yaml).
+"""
+
+import os
+import re
+import select
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ops import base, generations, manifest
+from ops.base import Content, Origin, Told
+from ops.donor import census
+from ops.errors import OpsError
+from ops.gtids import GtidSet
+from ops.manifest import Manifest
+
+__all__ = ["Dump", "take"]
+
+BLOCK = 1024**2
+HEAD_SECONDS = 20.0
+"""How long others may wait at most until mysqldump has begun: it takes a tenth of a second."""
+
+END_SECONDS = 10.0
+GTIDS = re.compile(rb"GTID_PURGED=(?:/\*!80000 '\+'\*/ )?'([^']*)'")
+COMPLETE = b"-- Dump completed"
+LOOK = "see what it says: invoke logs --service dump"
+
+
+class Dump:
+    """One dump on its way, from the service that makes it; the folder is `dump` in the spool."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.head = b""
+        self.stream = -1
+
+    def begin(self) -> None:
+        """Order a dump; return once its first bytes say which state of the database it has."""
+        code = self.folder / "code"
+        try:
+            code.unlink(missing_ok=True)
+            self.stream = os.open(self.folder / "out", os.O_RDONLY | os.O_NONBLOCK)
+            ask = os.open(self.folder / "ask", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            raise OpsError(f"the dump service does not run: {error.strerror}", LOOK) from None
+        with os.fdopen(ask, "wb") as pipe:
+            pipe.write(b"dump\n")
+        deadline = time.monotonic() + HEAD_SECONDS
+        while not GTIDS.search(self.head):
+            data = self._read(deadline)
+            if not data or len(self.head) > BLOCK:
+                raise self._failed("it did not say which state it has")
+            self.head += data
+
+    def _read(self, deadline: float) -> bytes:
+        """Return the next bytes; none at the end, or when the time is over."""
+        while time.monotonic() < deadline:
+            ready, _, _ = select.select([self.stream], [], [], 1)
+            if not ready:
+                continue
+            data = os.read(self.stream, BLOCK)
+            if data or (self.folder / "code").exists():
+                return data
+            time.sleep(0.05)  # nobody has opened the other end yet
+        return b""
+
+    @property
+    def gtids(self) -> GtidSet:
+        """The transactions of the state it has."""
+        found = GTIDS.search(self.head)
+        assert found is not None
+        return GtidSet.parse(found[1].decode())
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield it; raise at the end unless it is whole."""
+        yield self.head
+        last = self.head
+        while data := self._read(time.monotonic() + 600):
+            last = last[-200:] + data
+            yield data
+        if COMPLETE not in last[-200:]:
+            raise self._failed("it ends too early")
+        if self._code() != "0":
+            raise self._failed(f"exit code {self._code()}")
+
+    def _code(self) -> str:
+        deadline = time.monotonic() + END_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                return (self.folder / "code").read_text("utf-8").strip()
+            except FileNotFoundError:
+                time.sleep(0.1)
+        return "unknown"
+
+    def _failed(self, why: str) -> OpsError:
+        try:
+            said = (self.folder / "said").read_text("utf-8", "replace").strip()[-500:]
+        except FileNotFoundError:
+            said = ""
+        return OpsError(f"mysqldump failed: {why}: {said}", LOOK)
+
+    def close(self) -> None:
+        """Let go of the pipe; a mysqldump that still writes ends by that."""
+        if self.stream >= 0:
+            os.close(self.stream)
+
+
+def take(origin: Origin, told: Told) -> Manifest:
+    """Make a dump and return its manifest; it is kept as long as a weekly backup."""
+    vault, donor, data, spool = origin[:4]
+    begin = datetime.now(UTC)
+    identity = manifest.new_id(begin)
+    until = generations.kept_until("weekly", begin)
+    server, size = donor.server(), base.size(data)
+    made = Dump(spool / "dump")
+    try:
+        with (
+            donor.checkpoint(made.begin) as (point, cursor),
+            ThreadPoolExecutor(1) as pool,
+        ):
+            if made.gtids != GtidSet.parse(point.gtids):
+                raise OpsError("the dump has another state than was counted", "try again")
+            counted = pool.submit(census, cursor)
+            name = f"weekly/{identity}/dump.sql.zst.age"
+            stored = base.stored(origin, Content(name, made.chunks(), size), until, told)
+            told("counting", 0, size)
+            tables = counted.result()
+    finally:
+        made.close()
+    found = Manifest(
+        id=identity,
+        kind=manifest.DUMP,
+        generation="weekly",
+        stack=origin.stack,
+        begun=begin.isoformat(),
+        finished=datetime.now(UTC).isoformat(),
+        server=server.uuid,
+        version=server.version,
+        schema=donor.schema(),
+        first_log="",
+        gtids=point.gtids,
+        as_of=point.as_of,
+        objects=[stored],
+        tables={name: table for name, table in tables.items() if name.startswith("mlflow.")},
+        accounts=donor.accounts(),
+        triggers=donor.triggers(),
+        secrets=origin.secrets,
+        recipients=origin.recipients,
+        artifacts=origin.artifacts,
+    )
+    vault.put(f"weekly/{identity}/{manifest.NAME}", found.text(), until)
+    return found
