@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from ops.errors import OpsError
+from ops.errors import OpsError, refusal
 
 __all__ = ["Reader", "Sealing", "Writer", "seal", "unseal", "unsealed"]
 
@@ -18,6 +18,9 @@ LEVEL = 1
 """Of zstd. On MLflow's metrics it packs faster and smaller than 3 (measured: 5.99 against 5.03)."""
 
 BLOCK = 1024**2
+
+SLICE = 512
+"""What is unpacked at a time: 128 KiB of zeros, of which databases are full, come of 4 bytes."""
 
 
 class Reader(Protocol):
@@ -92,13 +95,19 @@ class _Unpacking:
         import zstandard
 
         self.target, self.frame = target, zstandard.ZstdDecompressor().decompressobj()
+        self.waiting = bytearray()
 
     def write(self, data: bytes) -> int:
-        self.target.write(self.frame.decompress(data))
+        for at in range(0, len(data), SLICE):
+            self.waiting += self.frame.decompress(data[at : at + SLICE])
+            if len(self.waiting) >= BLOCK:
+                self.flush()
         return len(data)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Pass on what waits."""
+        data, self.waiting = bytes(self.waiting), bytearray()
+        self.target.write(data)
 
 
 class Chunks(io.RawIOBase):
@@ -119,8 +128,8 @@ class Chunks(io.RawIOBase):
                 return b""
             self.rest = chunk
         if size < 0:
-            taken, self.rest = self.rest, b""
-            return taken + self.read(size)
+            taken, self.rest = b"".join([self.rest, *self.chunks]), b""
+            return taken
         taken, self.rest = self.rest[:size], self.rest[size:]
         return taken
 
@@ -134,12 +143,15 @@ def seal(source: Reader, target: Writer, recipients: Sequence[str]) -> Sealing:
     packer = zstandard.ZstdCompressor(level=LEVEL)
     keys = [pyrage.x25519.Recipient.from_str(each) for each in recipients]
     reading, writing = _Noted(source, made.plain), _Noted(target, made.sealed)
-    plain: Any = reading
+    readable: Any = reading
     try:
-        with packer.stream_reader(plain, read_size=BLOCK) as packed:
+        with packer.stream_reader(readable, read_size=BLOCK) as packed:
             pyrage.encrypt_io(packed, writing, keys)
-    except (pyrage.EncryptError, OSError) as error:
+    except pyrage.EncryptError as error:
+        # age has one kind of error, with a text, for whatever a stream raises.
         raise (reading.error or writing.error or error) from None
+    if writing.error:  # what the last bytes met it does not even say
+        raise writing.error
     return made
 
 
@@ -152,15 +164,23 @@ def unseal(source: Reader, target: Writer, key: str) -> Sealing:
     import zstandard
 
     made = Sealing()
-    keys = [pyrage.x25519.Identity.from_str(line) for line in private(key)]
     reading, writing = _Noted(source, made.sealed), _Noted(target, made.plain)
     packed = _Unpacking(writing)
     try:
+        keys = [pyrage.x25519.Identity.from_str(line) for line in private(key)]
+    except pyrage.IdentityError:
+        raise refusal(
+            "that is no private key: it was cut off or changed", "give its file: --key"
+        ) from None
+    try:
         pyrage.decrypt_io(reading, packed, keys)
+        packed.flush()
     except (pyrage.DecryptError, zstandard.ZstdError, OSError) as error:
         if reading.error or writing.error:
             raise (reading.error or writing.error or error) from None
         raise broken(error) from None
+    if writing.error:
+        raise writing.error
     if not packed.frame.eof:
         raise broken(EOFError("it ends too early"))
     return made

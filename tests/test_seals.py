@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 
 import pyrage
 import pytest
@@ -91,6 +93,80 @@ def test_an_error_of_the_source_or_of_the_target_is_raised_as_it_is() -> None:
         seals.seal(io.BytesIO(DATA), Broken(), [PUBLIC])
 
 
+class Stopped(io.RawIOBase):
+    def __init__(self) -> None:
+        self.left = 3
+
+    def read(self, size: int = -1) -> bytes:
+        del size
+        if not self.left:
+            raise SystemExit(143)
+        self.left -= 1
+        return os.urandom(seals.BLOCK)
+
+
+def test_an_order_to_stop_is_not_taken_for_an_error_of_age() -> None:
+    with pytest.raises(SystemExit):
+        seals.seal(Stopped(), io.BytesIO(), [PUBLIC])
+
+
+@pytest.mark.parametrize("key", ["", "# no key at all", "age1xyz"])
+def test_without_a_private_key_nothing_opens(key: str) -> None:
+    with pytest.raises(OpsError, match="the key does not open"):
+        seals.unsealed(sealed(), key)
+
+
+def test_a_private_key_that_was_cut_off_is_refused_and_not_shown() -> None:
+    cut = PRIVATE[:-5]
+    with pytest.raises(OpsError, match="no private key") as caught:
+        seals.unsealed(sealed(), cut)
+
+    assert caught.value.code == 2
+    assert cut[20:] not in str(caught.value.message)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(3 * 1024**2), DATA * 20])
+def test_the_stock_tools_formats_are_what_is_written(data: bytes) -> None:
+    packed = pyrage.decrypt(sealed(data), [KEY])
+
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(packed) == data
+
+
+SCRIPT = """
+import io, resource, sys
+sys.path.insert(0, {root!r})
+from ops.seals import Chunks, seal, unseal
+
+class Nowhere:
+    def write(self, data):
+        return len(data)
+
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+packed = io.BytesIO()
+seal(io.BytesIO(b"warm"), packed, [{public!r}])
+unseal(io.BytesIO(packed.getvalue()), Nowhere(), {private!r})
+before, zeros, packed = most(), bytes(1024**2), io.BytesIO()
+made = seal(Chunks(zeros for _ in range({count})), packed, [{public!r}])
+packed.seek(0)
+assert unseal(packed, Nowhere(), {private!r}).plain.size == made.plain.size == {count} * 1024**2
+print(most() - before)
+"""
+
+
+def test_memory_does_not_grow_with_what_comes_of_a_few_bytes() -> None:
+    """A file of zeros is packed to almost nothing: all of it must not come at once."""
+    from tests.conftest import ROOT
+
+    script = SCRIPT.format(root=str(ROOT), public=PUBLIC, private=PRIVATE, count=500)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert int(done.stdout) < 100 * 1024
+
+
 def test_chunks_are_read_like_a_file() -> None:
     stream = seals.Chunks(iter([b"abc", b"", b"defg"]))
 
@@ -100,3 +176,7 @@ def test_chunks_are_read_like_a_file() -> None:
         b"defg",
         b"",
     ]
+
+
+def test_many_small_chunks_are_read_at_once_too() -> None:
+    assert seals.Chunks(bytes([1]) for _ in range(5000)).read() == b"\1" * 5000
