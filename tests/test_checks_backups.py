@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from ops import checks_backups
 from ops.checks import examine
 from ops.hosts import Result
 from ops.settings import Settings
-from tests.test_protection import GOOD, ago
+from tests.test_protection import state
 
 
 class Doubled:
@@ -30,7 +31,7 @@ def findings(said: Result) -> dict[str, str]:
 
 
 def test_a_host_that_is_backed_up_and_was_drilled_is_well() -> None:
-    found = findings(Result(0, json.dumps(GOOD), ""))
+    found = findings(Result(0, json.dumps(state()), ""))
 
     assert {name: text.partition(":")[0] for name, text in found.items()} == {
         "changes": "ok",
@@ -43,7 +44,7 @@ def test_a_drill_that_never_was_fails_and_names_the_way_out() -> None:
     found = dict(
         examine(
             checks_backups.CHECKS,
-            Doubled(Result(0, json.dumps({**GOOD, "proven": None}), "")),  # type: ignore[misc]
+            Doubled(Result(0, json.dumps(state(proven=None)), "")),  # type: ignore[misc]
         )
     )["drill"]
 
@@ -51,7 +52,7 @@ def test_a_drill_that_never_was_fails_and_names_the_way_out() -> None:
 
 
 def test_changes_that_are_not_stored_fail() -> None:
-    found = findings(Result(0, json.dumps({**GOOD, "shipped_to": ago(minutes=5)}), ""))
+    found = findings(Result(0, json.dumps(state(shipped_to=timedelta(minutes=5))), ""))
 
     assert found["changes"].startswith("fail: changes are stored 5 min")
 

@@ -12,42 +12,53 @@ from ops.protection import Protection
 from tests.conftest import FakeHost
 
 
-def ago(**since: float) -> str:
-    return (datetime.now(UTC) - timedelta(**since)).isoformat()
+AGES = {
+    "shipped_to": timedelta(seconds=3),
+    "last": timedelta(hours=3),
+    "proven": timedelta(days=2),
+}
 
 
-GOOD = {"shipped_to": ago(seconds=3), "last": {"as_of": ago(hours=3)}, "proven": ago(days=2)}
+def state(**ages: timedelta | None) -> dict[str, Any]:
+    """Return what a service says that did each so long ago; None is never."""
+    since = {
+        key: None if age is None else (datetime.now(UTC) - age).isoformat()
+        for key, age in {**AGES, **ages}.items()
+    }
+    return {**since, "last": {"as_of": since["last"]} if since["last"] else None}
 
 
-def told(state: dict[str, Any]) -> Protection:
-    host = FakeHost({"inside": json.dumps(state)})
+def told(said: dict[str, Any]) -> Protection:
+    host = FakeHost({"inside": json.dumps(said)})
     return protection.read(host, ("inside",))
 
 
 def test_what_is_fresh_has_no_problem() -> None:
-    assert told(GOOD).problems == ()
+    assert told(state()).problems == ()
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"shipped_to": ago(seconds=90)}, "changes are stored 1 min 3"),
-        ({"last": {"as_of": ago(hours=30)}}, "the last backup is 1 d 6 h"),
-        ({"proven": ago(days=9)}, "the last proven restore is 9 d 0 h ago"),
+        ({"shipped_to": timedelta(seconds=90)}, "changes are stored 1 min 3"),
+        ({"last": timedelta(hours=30)}, "the last backup is 1 d 6 h"),
+        ({"proven": timedelta(days=9)}, "the last proven restore is 9 d 0 h ago"),
         ({"shipped_to": None}, "changes are stored missing"),
         ({"last": None}, "the last backup is missing"),
         ({"proven": None}, "the last proven restore is missing"),
     ],
 )
-def test_what_is_old_or_missing_is_a_problem(change: dict[str, Any], said: str) -> None:
-    [problem] = told({**GOOD, **change}).problems
+def test_what_is_old_or_missing_is_a_problem(
+    change: dict[str, timedelta | None], said: str
+) -> None:
+    [problem] = told(state(**change)).problems
 
     assert said in problem
 
 
 def test_a_problem_says_why() -> None:
-    state = {**GOOD, "shipped_to": ago(hours=1), "error": "S3 does not answer"}
-    [problem] = told(state).problems
+    said = state(shipped_to=timedelta(hours=1)) | {"error": "S3 does not answer"}
+    [problem] = told(said).problems
 
     assert "S3 does not answer" in problem
 
@@ -60,7 +71,7 @@ def test_a_service_that_says_nothing_is_three_problems(answer: Result | str) -> 
 
 
 def test_a_person_reads_when_each_was() -> None:
-    lines = list(told({**GOOD, "proven": None}).lines())
+    lines = list(told(state(proven=None)).lines())
 
     assert [line.split()[0] for line in lines] == ["stored", "last", "last"]
     assert lines[1].endswith("3 h 0 min ago")

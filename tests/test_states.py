@@ -28,6 +28,7 @@ def test_a_status_becomes_plain_json() -> None:
                 "memory_bytes": 1024,
             }
         ],
+        "backups": None,
     }
 
 
