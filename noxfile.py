@@ -13,12 +13,12 @@ SHELL = (".ci/run", "mlflow/entrypoint.sh")
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff, mypy, and the linters of Dockerfile and shell."""
+    """Ruff, mypy, and the linters of Dockerfiles and shell."""
     session.install(*DEV)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
-    session.run("hadolint", "mlflow/Dockerfile")
+    session.run("hadolint", "mlflow/Dockerfile", "backup/Dockerfile")
     session.run("shellcheck", *SHELL)
 
 

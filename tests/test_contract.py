@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from ops.settings import PARSERS, Settings
 from tests.conftest import ROOT
 
 MODULES = sorted(path for path in (ROOT / "ops").glob("*.py") if path.stem != "__init__")
-COMPOSE = (ROOT / "compose" / "compose.yaml").read_text("utf-8")
-CODE = "\n".join(line for line in COMPOSE.splitlines() if not line.lstrip().startswith("#"))
-REQUIREMENTS = ["requirements.txt", "requirements-dev.txt", "mlflow/requirements.txt"]
+COMPOSE_FILES = sorted((ROOT / "compose").glob("*.yaml"))
+REQUIREMENTS = [
+    *("requirements.txt", "requirements-dev.txt"),
+    *("mlflow/requirements.txt", "backup/requirements.txt"),
+]
 LONG_RUNNING = ["db", "web", "nginx"]
 
 
@@ -24,9 +27,18 @@ def read(name: str) -> str:
     return (ROOT / name).read_text("utf-8")
 
 
-def service(name: str) -> str:
-    """Return the text of a service of the compose file."""
-    services = CODE[CODE.index("\nservices:\n") :]
+def code(name: str) -> str:
+    """Return a file without its comments."""
+    lines = read(name).splitlines()
+    return "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+
+
+CODE = code(stack.BASE)
+
+
+def service(name: str, text: str = CODE) -> str:
+    """Return the text of a service of a compose file."""
+    services = text[text.index("\nservices:\n") :]
     found = re.search(rf"^  {name}:\n((?:    .*\n|\n)+)", services, re.MULTILINE)
     assert found is not None
     return found[1]
@@ -69,7 +81,7 @@ def test_every_link_within_the_documents_leads_somewhere() -> None:
 
 
 def test_every_document_that_code_speaks_of_is_there() -> None:
-    files = [*MODULES, ROOT / ".env.example", ROOT / "compose" / "compose.yaml"]
+    files = [*MODULES, *COMPOSE_FILES, ROOT / ".env.example"]
     for file in files:
         for name in re.findall(r"docs/[\w/-]+\.md", file.read_text("utf-8")):
             assert (ROOT / name).exists(), f"{file.name}: {name}"
@@ -82,7 +94,7 @@ def test_the_runbook_has_the_symptoms_that_errors_name(symptom: str) -> None:
 
 def test_every_file_that_contributing_sends_to_is_there() -> None:
     for name in re.findall(
-        r"`((?:tests|ops|docs|compose|nginx|mlflow)/[\w./-]*)`", read("CONTRIBUTING.md")
+        r"`((?:tests|ops|docs|compose|nginx|mlflow|backup)/[\w./-]*)`", read("CONTRIBUTING.md")
     ):
         assert (ROOT / name).exists(), name
 
@@ -220,7 +232,78 @@ def test_no_secret_is_in_the_environment_of_a_container() -> None:
     assert re.findall(r"(?:PASSWORD|SECRET_ACCESS_KEY|PASSPHRASE): ", CODE) == []
 
 
-@pytest.mark.parametrize("folder", ["compose", "nginx", "mlflow"])
+# --- The backup service, which is in an overlay ---
+
+BACKUPS = code(stack.BACKUPS)
+BACKUP = service("backup", BACKUPS)
+
+
+def test_the_overlay_has_no_version_no_container_names_and_no_defaults() -> None:
+    assert not re.search(r"^version:", BACKUPS, re.MULTILINE)
+    assert "container_name" not in BACKUPS
+    assert re.findall(r"\$\{\w+:?-[^}]*\}", BACKUPS) == []
+    assert re.findall(r"(?<!\$)\$\{\w+\}|(?<!\$)\$\w+", BACKUPS) == []
+    assert re.findall(r"(?:PASSWORD|SECRET_ACCESS_KEY|PASSPHRASE): ", BACKUPS) == []
+
+
+def test_the_overlay_adds_the_backup_service_and_what_mysql_has_in_common_with_it() -> None:
+    services = BACKUPS[BACKUPS.index("\nservices:\n") : BACKUPS.index("\nvolumes:\n")]
+
+    assert re.findall(r"^  (\w+):$", services, re.MULTILINE) == ["db", "backup"]
+    assert re.findall(r"^    (\w+):", service("db", BACKUPS), re.MULTILINE) == [
+        "secrets",
+        "volumes",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "    networks: [frontend, backend]",
+        '    user: "999:999"',
+        "    read_only: true",
+        "    cap_drop: [ALL]",
+        "    security_opt: [no-new-privileges:true]",
+        "    restart: unless-stopped",
+        "    healthcheck:",
+        "    pull_policy: never",
+        "      AWS_SHARED_CREDENTIALS_FILE: /run/secrets/s3_credentials",
+    ],
+)
+def test_the_backup_service_may_do_no_more_than_it_has_to(line: str) -> None:
+    assert f"{line}\n" in BACKUP
+
+
+def test_the_backup_service_has_a_limit_and_logs_that_end() -> None:
+    assert re.search(r"limits:\n +memory: \$\{BACKUP_MEMORY_LIMIT:\?\}", BACKUP)
+    assert re.search(r"driver: json-file\n +options:\n +max-size: \w+\n +max-file: ", BACKUP)
+
+
+def test_nobody_reaches_the_backup_service_and_it_reaches_no_docker() -> None:
+    assert "ports:" not in BACKUPS
+    assert "docker.sock" not in BACKUPS
+    assert "privileged" not in BACKUPS
+
+
+def test_the_backup_service_reads_mysql_s_data_and_writes_to_its_own_volume_only() -> None:
+    volumes = re.search(r"^    volumes:\n((?:      .*\n)+)", BACKUP, re.MULTILINE)
+
+    assert volumes is not None
+    assert volumes[1] == (
+        "      - type: volume\n"
+        "        source: db\n"
+        "        target: /var/lib/mysql\n"
+        "        read_only: true\n"
+        "      - spool:/spool\n"
+    )
+
+
+def test_the_backup_service_has_the_secrets_of_its_own_user_only() -> None:
+    assert "    secrets: [backup_client, s3_credentials]\n" in BACKUP
+    assert "    secrets: [mysql_root_client]\n" in service("db", BACKUPS)
+
+
+@pytest.mark.parametrize("folder", ["compose", "nginx", "mlflow", "backup"])
 def test_folders_of_configuration_hold_no_python(folder: str) -> None:
     assert [path for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".pyc"}] == []
 
@@ -326,6 +409,47 @@ def test_the_migration_stands_apart() -> None:
     for path in [*MODULES, ROOT / "tasks.py"]:
         assert "ops.migration" not in imports(path)
     assert not [name for name in imports(ROOT / "ops" / "migration.py") if name.startswith("ops")]
+
+
+def closure(name: str) -> tuple[set[str], set[str]]:
+    """Return what a module imports, by itself or by others: modules of ops, and packages.
+
+    Within functions too: there, what is slow to import is imported late.
+    """
+    own, others, ahead = set[str](), set[str](), [name]
+    while ahead:
+        module = ahead.pop()
+        if module not in own:
+            own.add(module)
+            found = imports(ROOT / "ops" / f"{module}.py")
+            ahead += [each.removeprefix("ops.") for each in found if each.startswith("ops.")]
+            others |= {each.partition(".")[0] for each in found if not each.startswith("ops")}
+    return own, others - sys.stdlib_module_names
+
+
+def test_the_image_of_the_backup_service_has_the_modules_that_it_imports_and_no_other() -> None:
+    ignored, *seen = read("backup/Dockerfile.dockerignore").split()
+
+    assert set(stack.BACKUP_MODULES) == closure("keeper")[0]
+    assert len(stack.BACKUP_MODULES) == len({*stack.BACKUP_MODULES})
+    assert ignored == "*"
+    assert {*seen} == {f"!{name}" for name in stack.BACKUP_INPUTS} - {
+        "!backup/Dockerfile",
+        "!backup/Dockerfile.dockerignore",
+    }
+
+
+PACKAGES = {"dotenv": "python-dotenv", "botocore": "boto3"}
+"""Packages that are called otherwise than what is imported, or come with another."""
+
+
+def test_the_backup_service_is_given_every_package_that_it_imports_and_no_other() -> None:
+    wanted = re.findall(r"^([a-z][\w-]*)", read("backup/requirements.in"), re.MULTILINE)
+    imported = {PACKAGES.get(name, name) for name in closure("keeper")[1]}
+    imported -= {name for name in imported if name.startswith("mypy_")}  # types only
+
+    # PyMySQL asks for it once MySQL does.
+    assert {*wanted} == imported | {"cryptography"}
 
 
 def test_tasks_import_nothing_of_ops_before_they_are_called() -> None:

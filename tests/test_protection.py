@@ -11,7 +11,6 @@ from ops.hosts import Result
 from ops.protection import Protection
 from tests.conftest import FakeHost
 
-
 AGES = {
     "shipped_to": timedelta(seconds=3),
     "last": timedelta(hours=3),
