@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ops.hosts import Host
-from ops.settings import Settings
+from ops.values import Secret
 
 __all__ = ["provide"]
 
@@ -33,9 +33,8 @@ GRANT {rights} ON *.* TO 'backup'@'%';
 """
 
 
-def provide(host: Host, inside: Sequence[str], settings: Settings) -> None:
+def provide(host: Host, inside: Sequence[str], password: Secret) -> None:
     """Have the user of the backup service in a MySQL; `inside` runs a command in its container."""
-    assert settings.backup_password is not None
-    sql = SQL.format(password=settings.backup_password.reveal(), rights=", ".join(RIGHTS))
+    sql = SQL.format(password=password.reveal(), rights=", ".join(RIGHTS))
     remedy = "see what it says: invoke logs --service db; was .env made with this database?"
     host.check((*inside, *CLIENT), remedy, stdin=sql.encode())

@@ -1,4 +1,4 @@
-"""The server image: built on this machine, brought to a registry or to hosts."""
+"""Our images: built on this machine, brought to a registry or to hosts."""
 
 from ops import compose, console, ecr, engines, fleet, registry, stack, supply, transfer, values
 from ops.errors import refusal
@@ -9,7 +9,7 @@ __all__ = ["build", "identities", "push", "shared"]
 
 
 def build(tag: str) -> None:
-    """Build the image unless one of the same content is there; print its name."""
+    """Build our images unless those of the same content are there; print the server's name."""
     settings, local = Settings.load(), LocalHost()
     name = built(settings, local)
     if tag:
@@ -23,7 +23,7 @@ def build(tag: str) -> None:
 
 
 def built(settings: Settings, local: LocalHost) -> str:
-    """Return the name of the image of these files, which is there afterwards."""
+    """Return the name of the server image of these files; it and the others are there then."""
     _require_docker(local)
     compose.build(settings, local)
     return stack.web_image(settings)
@@ -34,7 +34,7 @@ def shared(settings: Settings, local: LocalHost) -> str:
     _require_docker(local)
     for name in stack.own_images(settings):
         if not settings.registry or not registry.fetch(local, settings.registry, name):
-            compose.build(settings, local)
+            compose.build(settings, local, name)
     return stack.web_image(settings)
 
 
@@ -53,7 +53,7 @@ def _require_docker(local: LocalHost) -> None:
 
 
 def push(hosts: str) -> None:
-    """Bring the image to the registry, or to hosts where there is none; print its name there."""
+    """Bring our images to the registry, or to hosts where there is none; print their names."""
     settings, local = Settings.load(), LocalHost()
     if settings.registry:
         shared(settings, local)

@@ -79,8 +79,10 @@ def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
 def start_all(settings: Settings, host: LocalHost) -> None:
     """Start what does not run yet and wait until it answers."""
     with console.progress("starting the server and NGINX") as detail:
+        # Not one of ours any more: a backup service, or a database that is elsewhere now.
         words = stack.compose(
-            settings, "up", "--detach", "--wait", f"--wait-timeout={START_SECONDS}"
+            *(settings, "up", "--detach", "--remove-orphans"),
+            *("--wait", f"--wait-timeout={START_SECONDS}"),
         )
         done = host.follow(words, detail)
         if done.code != 0:
@@ -125,16 +127,16 @@ def check(settings: Settings, host: LocalHost, found: list[Container], root: Pat
     preflight.disk_space(root, needed, "the stack")
     volume = database_volume(settings)
     own = not settings.database_host
-    if not own or host.run(("docker", "volume", "inspect", volume)).code != 0:
-        if settings.missing_secrets():
-            preflight.env_file(settings.root)
-        return
-    if settings.missing_secrets():
+    there = own and host.run(("docker", "volume", "inspect", volume)).code == 0
+    lost = settings.lost_secrets()
+    if there and lost:
         raise refusal(
-            f"the volume {volume} is there, but .env lacks {', '.join(settings.missing_secrets())}",
+            f"the volume {volume} is there, but .env lacks {', '.join(lost)}",
             "put back the .env this volume was made with",
         )
-    if not any(c.service == "db" and c.state == "running" for c in found):
+    if settings.missing_secrets():
+        preflight.env_file(settings.root)
+    if there and not any(c.service == "db" and c.state == "running" for c in found):
         check_volume(volume, host)
 
 
@@ -222,9 +224,9 @@ def forget_secrets(settings: Settings, host: LocalHost) -> None:
             file.unlink()
 
 
-def build(settings: Settings, host: LocalHost) -> None:
-    """Build our images, unless those of the same content are there."""
-    for image in stack.own_images(settings):
+def build(settings: Settings, host: LocalHost, *names: str) -> None:
+    """Build our images, or these of them, unless those of the same content are there."""
+    for image in names or stack.own_images(settings):
         if host.run(("docker", "image", "inspect", image)).code != 0:
             build_one(settings, host, image)
 
@@ -253,7 +255,8 @@ def start_database(settings: Settings, host: LocalHost) -> None:
     if done.code != 0:
         raise start_failure(settings, host, words, done.err)
     if settings.backups_destination:
-        accounts.provide(host, stack.compose(settings, "exec", "--no-TTY", "db"), settings)
+        inside = stack.compose(settings, "exec", "--no-TTY", "db")
+        accounts.provide(host, inside, stack.backup_password(settings))
 
 
 def run_migration(

@@ -108,13 +108,13 @@ def commit(settings: Settings, local: LocalHost) -> str:
 
 def check_secrets(settings: Settings, facts: list[Facts]) -> None:
     """Refuse to make new secrets for a database that was made with others."""
-    missing = settings.missing_secrets()
-    if missing and any(each.live is not None for each in facts):
+    lost = settings.lost_secrets()
+    if lost and any(each.live is not None for each in facts):
         raise refusal(
-            f"the host has a stack already, but .env lacks {', '.join(missing)}",
+            f"the host has a stack already, but .env lacks {', '.join(lost)}",
             "put back the .env this stack was deployed with",
         )
-    if missing:
+    if settings.missing_secrets():
         env_file(settings.root)
 
 

@@ -84,13 +84,12 @@ class LocalHome:
 
     def take(self, volume: str) -> bool:
         """Make a volume the database; return whether a server runs on it then."""
+        self.settings = Settings.load()  # a restore makes the secrets that were missing
         file = stack.folder(self.settings) / compose.VOLUME
         file.parent.mkdir(mode=0o700, exist_ok=True)
         before = self.volume()
         was_up = bool(containers(self.settings, self.local))
-        if was_up:
-            words = stack.compose(self.settings, "rm", "--stop", "--force", *STOP)
-            self.local.check(words, "look at the Docker Engine", deadline=600)
+        self._stop()
         write_private(file, f"{volume}\n", 0o600)
         if not was_up:
             return False
@@ -98,10 +97,19 @@ class LocalHome:
             compose.bring_up(self.settings, self.local)
         except BaseException:
             write_private(file, f"{before}\n", 0o600)
-            self.local.run(stack.compose(self.settings, "rm", "--stop", "--force", *STOP))
+            self._stop()
             compose.bring_up(self.settings, self.local)
             raise
         return True
+
+    def _stop(self) -> None:
+        """Stop and remove what has the volume; not by Compose, which may lack a new setting."""
+        found = containers(self.settings, self.local)
+        ids = [each.identity for each in found if each.service in STOP]
+        if ids:
+            remedy = "look at the Docker Engine"
+            self.local.check(("docker", "stop", *ids), remedy, deadline=600)
+            self.local.check(("docker", "rm", "--force", "--volumes", *ids), remedy)
 
 
 class SiteHome:
@@ -144,7 +152,14 @@ class SiteHome:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Keep everybody else from changing the stack."""
+        """Keep everybody else from changing the stack; refuses one that could not be changed."""
+        if self.live is not None and not self.live.movable:
+            name = self.site.host.name
+            raise refusal(
+                f"the live release of {name} takes no restored database: it was deployed by an "
+                "older version, or has its database elsewhere",
+                f"deploy first: invoke deploy --host {name}",
+            )
         with lease.held(self.site.host, self.site.top, {"by": "invoke", "what": "restore"}):
             yield
 

@@ -15,7 +15,7 @@ def releases(site: Site, keep: int) -> None:
         if path not in kept:
             site.host.run(("rm", "-rf", site.release(path)))
     secrets(site, facts, kept)
-    images(site, kept)
+    images(site, facts, kept)
 
 
 def wanted(facts: Facts, keep: int) -> dict[str, Release]:
@@ -36,10 +36,11 @@ def secrets(site: Site, facts: Facts, kept: dict[str, Release]) -> None:
         site.host.run(("rm", "-f", *(site.path("secrets", name) for name in gone)))
 
 
-def images(site: Site, kept: dict[str, Release]) -> None:
+def images(site: Site, facts: Facts, kept: dict[str, Release]) -> None:
     """Remove our images of releases that are gone; Docker keeps what a container uses."""
     named = {name for each in kept.values() for name in each.images}
-    for repository in {name.rpartition(":")[0] for name in named}:
+    every = {name for each in facts.releases.values() for name in each.images}
+    for repository in sorted({name.rpartition(":")[0] for name in every}):
         form = ("--format", "{{.Repository}}:{{.Tag}}")
         found = site.host.run(("docker", "image", "ls", *form, repository)).out.splitlines()
         gone = [name for name in found if name not in named]

@@ -74,6 +74,14 @@ class Release:
         )
         return (*names, "dump", "backup") if stack.BACKUPS in self.files else names
 
+    @property
+    def movable(self) -> bool:
+        """Whether it takes a database that a restore has put into another volume.
+
+        Those of an older version know only the first one.
+        """
+        return "DB_VOLUME" in self.variables and "db" in self.services
+
     def same_content(self, other: "Release") -> bool:
         """Say whether another release would run the very same."""
         return all(

@@ -222,10 +222,17 @@ class Settings:
         unused = set()
         if self.database_host:
             unused.add("MYSQL_ROOT_PASSWORD")
-        if self.database_host or not self.backups_destination:
+        if not self.backups_destination:
             unused.add("BACKUP_PASSWORD")
         needed = [key for key in GENERATED if key not in unused]
         return [key for key in needed if getattr(self, key.lower()) is None]
+
+    def lost_secrets(self) -> list[str]:
+        """Return those of them without which a database that is there already stays locked.
+
+        The backup service's password is set anew each time it is started.
+        """
+        return [key for key in self.missing_secrets() if key != "BACKUP_PASSWORD"]
 
     def with_secrets(self) -> Self:
         """Return these settings with every missing secret made and kept in `.env` (0600)."""

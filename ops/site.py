@@ -10,6 +10,7 @@ from ops.errors import OpsError
 from ops.hosts import Host
 from ops.release import MANIFEST, Release
 from ops.settings import Settings
+from ops.values import Secret
 
 __all__ = ["Facts", "Site"]
 
@@ -70,9 +71,8 @@ class Site:
         given = [("--env-file", name) for name in ("compose.env", "release.env")]
         given += [("--file", name) for name in release.compose_files]
         options = [word for flag, name in given for word in (flag, self.release(release.id, name))]
-        # A later file wins. An older version's releases know only the first volume.
-        restored = "DB_VOLUME" in release.variables and "db" in release.services
-        volume = ("--env-file", self.path(VOLUME)) if restored else ()
+        # A later file wins.
+        volume = ("--env-file", self.path(VOLUME)) if release.movable else ()
         return ("docker", "compose", *options, *volume, *words)
 
     def volume(self) -> str:
@@ -86,6 +86,12 @@ class Site:
         self.host.check(("mkdir", "-p", "-m", "700", self.top), LOOK_AT_HOST)
         self.host.check(("tee", draft), LOOK_AT_HOST, stdin=f"DB_VOLUME={name}\n".encode())
         self.host.check(("mv", "-T", draft, self.path(VOLUME)), LOOK_AT_HOST)
+
+    def backup_password(self, release: Release) -> Secret:
+        """Return the password with which a release's backup service comes to MySQL."""
+        [name] = (name for name in release.secrets if name.startswith("backup_client-"))
+        text = self.host.check(("cat", self.path("secrets", name)), LOOK_AT_HOST)
+        return Secret(text.rpartition('password = "')[2].rpartition('"')[0])
 
     def facts(self) -> Facts:
         """Read what is there: the releases, which one is live, the containers."""

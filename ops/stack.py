@@ -19,6 +19,7 @@ __all__ = [
     "OWN",
     "SERVICES",
     "backup_image",
+    "backup_password",
     "build",
     "compose",
     "compose_env",
@@ -254,6 +255,11 @@ def _backup_secrets(settings: Settings) -> dict[str, str]:
         for user, password in given.items()
     )
     return {"mysql_root_client": root, "backup_client": backup}
+
+
+def backup_password(settings: Settings) -> Secret:
+    """Return the password with which the backup service comes to MySQL."""
+    return Secret(_revealed(settings.backup_password))
 
 
 def database_address(settings: Settings) -> str:

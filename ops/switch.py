@@ -60,7 +60,7 @@ class Switch:
 
     def __init__(self, site: Site, facts: Facts, new: Release, live: Release | None) -> None:
         self.site, self.facts, self.new, self.live = site, facts, new, live
-        self.pointed = self.started_backups = False
+        self.pointed = self.beneath = False
         self.halt = Event()
 
     def compose(self, *words: str) -> tuple[str, ...]:
@@ -85,6 +85,7 @@ class Switch:
 
     def start_database(self) -> None:
         """Have MySQL running as the new release describes it, if it is the stack's own."""
+        self.beneath = True
         if "db" in self.new.services:
             self.site.set_volume(self.site.volume())
             self.up("--wait", f"--wait-timeout={START_SECONDS}", "db")
@@ -92,8 +93,8 @@ class Switch:
     def start_backups(self) -> None:
         """Have the backup service run as the new release describes it."""
         inside = self.compose("exec", "--no-TTY", "db")
-        accounts.provide(self.site.host, inside, self.site.settings)
-        self.started_backups = True
+        # Its own, which is another than that of .env where this is an earlier release.
+        accounts.provide(self.site.host, inside, self.site.backup_password(self.new))
         self.up("--wait", f"--wait-timeout={START_SECONDS}", "dump", "backup")
 
     def migrate(self, *, existing: bool) -> None:
@@ -232,7 +233,7 @@ class Switch:
         return int(said) if said.isdecimal() else 0
 
     def stop_old(self) -> None:
-        """Stop and remove all servers but the new one, and a database that nobody asks any more."""
+        """Stop and remove all servers but the new one, and what it does without."""
         found = containers(self.site.settings, self.site.host)
         others = [c for c in found if c.service == "web" and c.release != self.new.web]
         others += [c for c in found if c.service in OPTIONAL - {*self.new.services}]
@@ -252,15 +253,18 @@ class Switch:
         elif self.pointed:
             self.site.host.check(("rm", "-f", self.site.release(nginx.LIVE)), LOOK_AT_HOST)
             self.site.host.run(self.compose("rm", "--stop", "--force", "nginx"))
-        if self.started_backups:
-            self.give_back_backups()
         mine = self.mine()
         remove(self.site, [mine] if mine else [])
+        if self.beneath:
+            self.give_back_beneath()
 
-    def give_back_backups(self) -> None:
-        """Have the backup service run as the old release describes it, or not at all."""
-        if self.live is not None and "backup" in self.live.services:
-            Switch(self.site, self.facts, self.live, self.new).up("dump", "backup")
-        else:
-            facts = self.site.facts()
-            remove(self.site, [*facts.service("dump"), *facts.service("backup")])
+    def give_back_beneath(self) -> None:
+        """Have the database and the backup service as the old release describes them."""
+        services = self.live.services if self.live else ("db",)
+        found = containers(self.site.settings, self.site.host)
+        remove(self.site, [each for each in found if each.service in OPTIONAL - {*services}])
+        if self.live is not None:
+            back = Switch(self.site, self.facts, self.live, self.new)
+            back.start_database()
+            if "backup" in services:
+                back.start_backups()

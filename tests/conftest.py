@@ -31,7 +31,7 @@ from tests.aws import Aws, loader, running
 from tests.ssh_server import SshServer
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT_FILES = ("tasks.py", "ops", "compose", "nginx", "mlflow")
+PROJECT_FILES = ("tasks.py", "ops", "compose", "nginx", "mlflow", "backup")
 
 
 def pytest_configure() -> None:
@@ -52,6 +52,11 @@ SIZE = Size(
     max_connections=1338,
 )
 """What fits a machine of 2 cores and 4 GiB."""
+
+BACKUPS: Mapping[str, Any] = {
+    "backups_destination": "s3://my-backups/mlflow",
+    "backup_recipients": "age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z",
+}
 
 OK = Result(0, "", "")
 FAILS = Result(1, "", "")
@@ -82,6 +87,12 @@ def settings(project: Path) -> Settings:
     return with_test_secrets(Settings(root=project))
 
 
+@pytest.fixture
+def guarded(settings: Settings) -> Settings:
+    """The same with a place for backups."""
+    return replace(settings, **BACKUPS)
+
+
 def docker_info(
     version: str = "28.2.2",
     *,
@@ -101,6 +112,7 @@ def with_test_secrets(settings: Settings) -> Settings:
         mysql_password=Secret("mysql-password-1"),
         mysql_root_password=Secret("mysql-root-password-1"),
         kek_passphrase=Secret("kek-passphrase-1"),
+        backup_password=Secret("backup-password-1"),
     )
 
 

@@ -1,13 +1,10 @@
 """The users of MySQL: what is sent to make them, and by which way. Real ones: tests/e2e."""
 
-from dataclasses import replace
-
 import pytest
 
 from ops import accounts
 from ops.errors import OpsError
 from ops.hosts import Result
-from ops.settings import Settings
 from ops.values import Secret
 from tests.conftest import FakeHost
 
@@ -15,21 +12,21 @@ PASSWORD = "swordfish-swordfish-swordfish"
 INSIDE = ("docker", "exec", "db")
 
 
-def provided(settings: Settings, host: FakeHost) -> str:
-    accounts.provide(host, INSIDE, replace(settings, backup_password=Secret(PASSWORD)))
+def provided(host: FakeHost) -> str:
+    accounts.provide(host, INSIDE, Secret(PASSWORD))
     return host.given[0].decode()
 
 
-def test_the_password_goes_through_stdin_and_is_in_no_argument(settings: Settings) -> None:
+def test_the_password_goes_through_stdin_and_is_in_no_argument() -> None:
     host = FakeHost({"docker exec db mysql": ""})
-    sql = provided(settings, host)
+    sql = provided(host)
 
     assert sql.count(f"'{PASSWORD}'") == 2
     assert PASSWORD not in " ".join(host.lines)
 
 
-def test_the_user_may_copy_and_read_and_nothing_else(settings: Settings) -> None:
-    sql = provided(settings, FakeHost({"docker exec": ""}))
+def test_the_user_may_copy_and_read_and_nothing_else() -> None:
+    sql = provided(FakeHost({"docker exec": ""}))
 
     assert "ALL PRIVILEGES ON" not in sql
     for right in ("INSERT", "UPDATE", "DELETE", "SUPER", "FILE", "SHUTDOWN", "GRANT OPTION ON"):
@@ -37,13 +34,13 @@ def test_the_user_may_copy_and_read_and_nothing_else(settings: Settings) -> None
     assert sql.index("REVOKE") < sql.index("GRANT BACKUP_ADMIN")
 
 
-def test_none_of_it_is_in_the_binary_log(settings: Settings) -> None:
-    sql = provided(settings, FakeHost({"docker exec": ""}))
+def test_none_of_it_is_in_the_binary_log() -> None:
+    sql = provided(FakeHost({"docker exec": ""}))
 
     assert sql.strip().startswith("SET SESSION sql_log_bin = 0;")
 
 
-def test_what_mysql_refuses_is_an_error(settings: Settings) -> None:
+def test_what_mysql_refuses_is_an_error() -> None:
     host = FakeHost({"docker exec": Result(1, "", "ERROR 1045: Access denied")})
     with pytest.raises(OpsError, match="Access denied"):
-        provided(settings, host)
+        provided(host)

@@ -93,6 +93,9 @@ def changes(host: FakeHost) -> list[str]:
     return [word for word in words if word.startswith(verbs)]
 
 
+ALL_UP = "up --detach --remove-orphans --wait --wait-timeout=300"
+
+
 def up(settings: Settings, host: FakeHost) -> bool:
     return compose.up(settings, host, migrate=False)
 
@@ -109,7 +112,7 @@ def test_the_first_up_builds_starts_the_database_migrates_and_starts_the_rest(
         f"build --tag {stack.web_image(ready)} --file {root}/mlflow/Dockerfile {root}",
         f"{wait} db",
         "run --rm --no-TTY migrate",
-        wait,
+        ALL_UP,
     ]
     assert host.environs[0] == {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
 
@@ -126,7 +129,7 @@ def test_with_a_database_elsewhere_none_is_started_and_none_is_looked_for(
     overlay = "external-database.yaml "
     assert [each.partition(overlay)[2] for each in host.lines if overlay in each] == [
         "run --rm --no-TTY migrate",
-        "up --detach --wait --wait-timeout=300",
+        ALL_UP,
     ]
     assert not host.ran("docker volume")
 
@@ -535,3 +538,99 @@ def test_logs_become_compose_s_own(ready: Settings) -> None:
 def test_a_docker_that_fails_is_an_error_with_its_words(ready: Settings) -> None:
     with pytest.raises(OpsError, match="Cannot connect"):
         compose.running(ready, docker(ready, [], docker_ps=Result(1, "", "Cannot connect")))
+
+
+# --- With backups ---
+
+
+@pytest.fixture
+def guarded_ready(guarded: Settings, server: StandInServer) -> Settings:
+    """Settings with a place for backups whose front door answers."""
+    return replace(guarded, http_port=server.port)
+
+
+def engine(settings: Settings, found: list[dict[str, Any]], **more: Result | str) -> FakeHost:
+    """Return the same machine, where commands in MySQL's container end well."""
+    host = docker(settings, found, **more)
+    host.answers[f"{' '.join(stack.compose(settings))} exec"] = ""
+    return host
+
+
+def done(host: FakeHost) -> list[str]:
+    """Return what was done by Compose, in order, by its first words."""
+    lines = [line.partition("backups.yaml ")[2] for line in host.lines]
+    return [line for line in lines if line.startswith(("up", "exec", "run", "rm"))]
+
+
+def test_the_backup_service_s_user_is_there_before_it_starts(
+    guarded_ready: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.preflight.port_free", lambda *_: None)
+    host = engine(guarded_ready, [], docker_image_inspect=FAILS)
+    up(guarded_ready, host)
+
+    assert [line.partition(" --defaults")[0] for line in done(host)] == [
+        "up --detach --wait --wait-timeout=300 db",
+        "exec --no-TTY db mysql",
+        "run --rm --no-TTY migrate",
+        ALL_UP,
+    ]
+    assert b"'backup-password-1'" in host.given[0]
+    for name in (stack.web_image(guarded_ready), stack.backup_image(guarded_ready)):
+        assert host.ran(f"docker build --tag {name}")
+
+
+def test_a_place_for_backups_without_a_key_is_refused_before_anything_is_looked_at(
+    guarded_ready: Settings,
+) -> None:
+    host = FakeHost({})
+    with pytest.raises(OpsError, match="names no key") as caught:
+        up(replace(guarded_ready, backup_recipients=""), host)
+
+    assert caught.value.code == 2
+    assert not guarded_ready.data.exists()
+
+
+def test_a_stack_that_is_there_may_be_backed_up_from_now_on(
+    guarded_ready: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.preflight.port_free", lambda *_: None)
+    before = replace(guarded_ready, backup_password=None)
+    host = engine(before, [], docker_volume_inspect="[]")
+
+    assert up(before, host)
+    assert "BACKUP_PASSWORD='" in (before.root / ".env").read_text("utf-8")
+    host = docker(before, [], docker_volume_inspect="[]")
+    with pytest.raises(OpsError, match="lacks MYSQL_PASSWORD"):
+        up(replace(before, mysql_password=None), host)
+
+
+def restored(settings: Settings, name: str) -> None:
+    folder = stack.folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / compose.VOLUME).write_text(f"{name}\n", "utf-8")
+
+
+def test_the_volume_of_a_restore_is_the_one_of_the_database(closed: Settings) -> None:
+    assert compose.database_volume(closed) == "mlflow-compose_db"
+    restored(closed, "mlflow-compose_db-2")
+    host = docker(closed, [], docker_volume_inspect="[]", docker_run=history("8.4.6"))
+
+    env = compose.rendered(closed, SIZE)[stack.folder(closed) / "compose.env"]
+    assert "DB_VOLUME='mlflow-compose_db-2'\n" in env
+    with pytest.raises(OpsError, match=r"the volume mlflow-compose_db-2 was made by 8\.4"):
+        compose.check(closed, host, [], Path("/"))
+
+
+def test_a_stack_is_brought_up_on_the_volume_that_is_named_now(guarded_ready: Settings) -> None:
+    restored(guarded_ready, "mlflow-compose_db-2")
+    host = engine(guarded_ready, [])
+    compose.bring_up(guarded_ready, host)
+
+    assert [line.partition(" --defaults")[0] for line in done(host)] == [
+        "up --detach --wait --wait-timeout=300 db",
+        "exec --no-TTY db mysql",
+        ALL_UP,
+    ]
+    env = (stack.folder(guarded_ready) / "compose.env").read_text("utf-8")
+    assert "DB_VOLUME='mlflow-compose_db-2'\n" in env

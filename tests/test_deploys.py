@@ -147,6 +147,8 @@ def test_new_secrets_are_not_made_for_a_stack_that_has_some(settings: Settings) 
 
     assert 2 == caught.value.code
     deploys.check_secrets(bare, [Facts()])
+    begun = replace(settings, backups_destination="s3://b", backup_password=None)
+    deploys.check_secrets(begun, [well(a_release())])
     deploys.check_secrets(settings, [well(a_release())])
 
 

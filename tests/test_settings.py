@@ -271,6 +271,31 @@ def test_the_root_password_of_a_database_elsewhere_is_not_ours_to_make(tmp_path:
     assert Settings.load(tmp_path, environ).missing_secrets() == ["KEK_PASSPHRASE"]
 
 
+def test_a_database_elsewhere_is_not_what_the_backup_service_backs_up(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    environ = {
+        "DATABASE_HOST": "db.example.com",
+        "DATABASE_CA_FILE": str(tmp_path / "ca.pem"),
+        "MYSQL_PASSWORD": "0123456789abcdef",
+        "BACKUPS_DESTINATION": "s3://my-backups",
+    }
+    with pytest.raises(
+        OpsError, match="BACKUPS_DESTINATION is for the stack's own MySQL"
+    ) as caught:
+        Settings.load(tmp_path, environ)
+
+    assert caught.value.code == 2
+
+
+def test_the_backup_service_s_password_is_made_anew_and_locks_nothing(tmp_path: Path) -> None:
+    settings = load(tmp_path, BACKUPS_DESTINATION="s3://my-backups", MYSQL_PASSWORD=WORD)
+
+    assert settings.missing_secrets() == [
+        *("MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE", "BACKUP_PASSWORD"),
+    ]
+    assert settings.lost_secrets() == ["MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE"]
+
+
 def test_what_is_refused_is_what_quotes_cannot_carry() -> None:
     refused = [chr(number) for number in range(0x3000) if re.search(UNQUOTABLE, chr(number))]
 
