@@ -121,7 +121,7 @@ def _days(locked: int) -> int:
 
 def _ends(wish: Wish) -> list[rules.End]:
     """Return when backups end; drills/ has no end, for it is the evidence."""
-    if wish.kind != "backups":
+    if wish.kind != "backups" or not wish.ours:
         return []
     return [rules.End(wish.prefix, folder, days) for folder, days in generations.DAYS.items()]
 

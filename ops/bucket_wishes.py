@@ -40,6 +40,9 @@ class Wish:
 
     name: str
     kind: str
+    ours: bool = True
+    """Whether the settings name it: in another one, folders may hold what is not ours to end."""
+
     prefix: str = ""
     """What the keys begin with of the artifacts, or the backups."""
 
@@ -81,6 +84,7 @@ def understood(given: Given, settings: Settings) -> Wish:
         return Wish(
             name=name,
             kind=kind,
+            ours=name == bucket,
             prefix=below,
             kms_key=given.kms_key,
             lock=mode.upper(),

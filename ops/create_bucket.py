@@ -27,6 +27,11 @@ def create(given: Given, *, check: bool, yes: bool, as_json: bool) -> None:
     with in_our_words(REFUSED):
         bucket = reach(wish.name, given.region, settings)
     steps = look(bucket, wish)
+    if wish.kind == "backups" and not wish.ours:
+        console.say(
+            f"note: BACKUPS_DESTINATION does not name {bucket}: backups in it have no end; "
+            "set it in .env and run this again"
+        )
     show(bucket, steps, console.result if check and not as_json else console.say)
     if not check and having(steps, DRIFT):
         confirm(bucket, having(steps, DRIFT), yes=yes)

@@ -249,7 +249,7 @@ def test_the_overlay_has_no_version_no_container_names_and_no_defaults() -> None
 def test_the_overlay_adds_the_backup_service_and_what_mysql_has_in_common_with_it() -> None:
     services = BACKUPS[BACKUPS.index("\nservices:\n") : BACKUPS.index("\nvolumes:\n")]
 
-    assert re.findall(r"^  (\w+):$", services, re.MULTILINE) == ["db", "backup"]
+    assert re.findall(r"^  (\w+):$", services, re.MULTILINE) == ["db", "dump", "backup"]
     assert re.findall(r"^    (\w+):", service("db", BACKUPS), re.MULTILINE) == [
         "secrets",
         "volumes",

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,8 @@ class Case:
 def case(aws: Aws, settings: Settings) -> Callable[[Given], Case]:
     """Make a case of what is given."""
     bucket = Bucket(s3=aws.client("s3"), name="team", region=REGION, owner="123456789012")
-    return lambda given: Case(bucket, understood(given, settings))
+    named = replace(settings, backups_destination="s3://team", backup_recipients="age1x")
+    return lambda given: Case(bucket, understood(given, named))
 
 
 # --- New, and once more ---
