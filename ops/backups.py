@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from ops import console, manifest, vault
+from ops import console, generations, manifest, vault
 from ops.chain import Segment, unbroken
 from ops.errors import OpsError, from_output, refusal
 from ops.homes import home
 from ops.manifest import Manifest
 from ops.restore import ordered
-from ops.scratch import told
+from ops.scratch import answer, told
 from ops.settings import Settings
 from ops.vault import Vault
 
@@ -39,7 +39,7 @@ def backup(hosts: str, kind: str) -> None:
             done = target.host.follow(ordered(target, kind), told(step))
     if done.code != 0:
         raise from_output(done.code, done.err)
-    console.result(done.err.splitlines()[-1])
+    console.result(answer(done.err))
 
 
 def manifests(place: Vault) -> list[Manifest]:
@@ -66,7 +66,9 @@ def drilled(place: Vault) -> dict[str, str]:
 
 
 def window(made: Manifest, every: list[Segment]) -> str:
-    """Return up to when the logs lead from a backup, without a break."""
+    """Return up to when the logs lead from a backup, without a break; a dump has none."""
+    if not made.first_log:
+        return made.as_of[:19]
     way = unbroken(every, made.server, made.first_log)
     last = max((each.committed for each in way.segments), default=0)
     reached = datetime.fromtimestamp(last / 1e6, UTC)
@@ -150,11 +152,18 @@ def damaged(place: Vault, made: Manifest, step: Any) -> Iterator[str]:  # noqa: 
             yield f"{name}: {done} bytes that are not those of the manifest"
 
 
+def led_on(made: Manifest) -> bool:
+    """Say whether logs lead on from a backup still: they end before most backups do."""
+    return bool(made.first_log) and generations.kept_until("logs", made.time) > datetime.now(UTC)
+
+
 def damaged_logs(place: Vault, found: list[Manifest], step: Any) -> Iterator[str]:  # noqa: ANN401
     """Yield what is wrong with the logs that these backups lead on to."""
     every = pieces(place)
     checked: set[str] = set()
     for made in found:
+        if not led_on(made):
+            continue
         way = unbroken(every, made.server, made.first_log)
         if way.gap:
             yield f"logs/{made.server}: pieces are missing after {way.gap[0]}, byte {way.gap[1]}"

@@ -11,7 +11,7 @@ from ops.errors import OpsError, refusal
 from ops.gtids import GtidSet
 from ops.homes import Home, home
 from ops.manifest import Manifest
-from ops.scratch import Fetched, Scratch, Way, told
+from ops.scratch import Fetched, Scratch, Way, answer, told
 from ops.settings import Settings
 from ops.vault import Vault
 
@@ -227,7 +227,7 @@ def secure(target: Home) -> None:
         said = done.err.strip().splitlines()[-2:]
         console.say(f"note: no backup of what is there now: {' '.join(said)}")
         return
-    console.say(f"backed up as it is now: {done.err.splitlines()[-1]}")
+    console.say(f"backed up as it is now: {answer(done.err)}")
 
 
 def ordered(target: Home, kind: str = manifest.BASE) -> Sequence[str]:

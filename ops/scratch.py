@@ -13,7 +13,7 @@ from ops.hosts import Host
 from ops.manifest import Manifest, Table
 from ops.settings import Settings
 
-__all__ = ["Fetched", "Scratch", "Way"]
+__all__ = ["Fetched", "Scratch", "Way", "answer", "told"]
 
 LABEL = "mlflow-compose.restore"
 """On the containers and volumes of a restore; its value is the stack."""
@@ -41,6 +41,9 @@ GRANT ALL ON mlflow.* TO 'mlflow'@'%';
 """
 
 CLIENT, PASSWORDS = "/dev/shm/client", "/dev/shm/passwords"  # noqa: S108 - in the container
+PROGRESS = "progress "
+"""How the lines begin that are for whoever watches (ops/keeper.py)."""
+
 LOOK = "see what is there: docker logs"
 
 
@@ -128,7 +131,7 @@ class Scratch:
             done = self.host.follow(words, told(step), stdin=[given])
         if done.code != 0:
             raise from_output(done.code, done.err)
-        found = json.loads(done.err.splitlines()[-1])
+        found = json.loads(answer(done.err))
         return Fetched(**{"after": [], **found})
 
     @contextmanager
@@ -297,12 +300,17 @@ def _said(table: Table | None) -> str:
     return "nothing" if table is None else f"{table.rows} rows, sum {table.checksum}"
 
 
+def answer(said: str) -> str:
+    """Return what the backup service answered; its lines of progress may come before or after."""
+    lines = [line for line in said.splitlines() if line and not line.startswith(PROGRESS)]
+    return lines[-1] if lines else ""
+
+
 def told(step: Callable[[str, int, int], None]) -> Callable[[str], None]:
     """Return what takes the lines of the backup service and shows its progress."""
 
     def line(text: str) -> None:
-        word, _, rest = text.partition(" ")
-        if word == "progress":
-            step(*json.loads(rest))
+        if text.startswith(PROGRESS):
+            step(*json.loads(text.removeprefix(PROGRESS)))
 
     return line
