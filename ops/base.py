@@ -60,7 +60,7 @@ def take(origin: Origin, told: Told) -> Manifest:
     server = donor.server()
     identity = manifest.new_id(begin)
     generation = generations.generation(
-        begin, [(each, manifest.begun(name)) for each, name in manifest.known(vault)]
+        begin, [(each, manifest.begun(name)) for each, name in manifest.known(vault, manifest.BASE)]
     )
     until = generations.kept_until(generation, begin)
     folder = f"{generation}/{identity}"

@@ -127,7 +127,7 @@ def take(origin: Origin, told: Told) -> Manifest:
             if made.gtids != GtidSet.parse(point.gtids):
                 raise OpsError("the dump has another state than was counted", "try again")
             counted = pool.submit(census, cursor)
-            name = f"weekly/{identity}/dump.sql.zst.age"
+            name = f"weekly/{identity}/{manifest.SQL}"
             stored = base.stored(origin, Content(name, made.chunks(), size), until, told)
             told("counting", 0, size)
             tables = counted.result()

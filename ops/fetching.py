@@ -97,7 +97,7 @@ def unpack(origin: "tuple[Vault, Manifest, str]", name: str, folder: Path, told:
 def dump(origin: "tuple[Vault, Manifest, str]", file: Path, told: Told) -> None:
     """Write the SQL of a dump into a file; raises at its end if it was not all right."""
     place, made, key = origin
-    stored = made.stored("dump.sql.zst.age")
+    stored = made.stored(manifest.SQL)
     with (
         place.reading(f"{made.folder}/{stored.name}") as source,
         file.open("xb") as target,

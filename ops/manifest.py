@@ -17,6 +17,7 @@ __all__ = [
     "DRILL",
     "DUMP",
     "NAME",
+    "SQL",
     "Manifest",
     "Stored",
     "Table",
@@ -29,6 +30,9 @@ __all__ = [
 
 NAME = "manifest.json"
 BASE, DUMP = "base", "dump"
+
+SQL = "dump.sql.zst.age"
+"""The one object of a dump."""
 
 FORMAT = 1
 MOST = 4 * 1024**2
@@ -157,12 +161,18 @@ def begun(identity: str) -> datetime:
     return datetime.strptime(identity.partition("-")[0], TIME).replace(tzinfo=UTC)
 
 
-def known(vault: Vault) -> Iterator[tuple[str, str]]:
-    """Yield the generation and the id of each backup that exists, the oldest of each first."""
+def known(vault: Vault, kind: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the generation and the id of each backup that exists, the oldest of each first.
+
+    With a kind, only those: a dump is told by its object, without reading manifests.
+    """
     for generation in GENERATIONS:
-        for entry in vault.list(f"{generation}/"):
-            found = PLACE.fullmatch(entry.name)
-            if found:
+        names = [entry.name for entry in vault.list(f"{generation}/")]
+        dumps = {name.rpartition("/")[0] for name in names if name.endswith(f"/{SQL}")}
+        for name in names:
+            found = PLACE.fullmatch(name)
+            its = DUMP if name.rpartition("/")[0] in dumps else BASE
+            if found and kind in ("", its):
                 yield found[1], found[2]
 
 

@@ -114,3 +114,12 @@ def test_a_service_that_died_is_not_waited_for(tmp_path: Path) -> None:
         os.mkfifo(folder / name)
     with pytest.raises(OpsError, match="does not run: No such device"):
         Dump(folder).begin()
+
+
+def test_a_dump_does_not_take_the_place_of_the_week_s_base(place: Vault, donor: FakeDonor) -> None:
+    answering(donor.spool / "dump", HEAD + END)
+    made = dump.take(origin(place, donor), told)
+
+    assert list(manifest.known(place)) == [("weekly", made.id)]
+    assert list(manifest.known(place, manifest.BASE)) == []
+    assert list(manifest.known(place, manifest.DUMP)) == [("weekly", made.id)]
