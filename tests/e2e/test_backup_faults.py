@@ -23,11 +23,8 @@ CLIENT = "--defaults-extra-file=/run/secrets/mysql_root_client"
 STEPS = [
     "backed up as it is now",
     "fetching base (",
-    "fetching tail (",
-    "repeating what the logs say (",
     "comparing every table",
     "starting the database (",
-    "starting the server and NGINX (",
 ]
 
 
