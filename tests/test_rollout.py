@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from ops import rollout
+from ops import rollout, stack
 from ops.errors import OpsError, refusal
+from ops.release import Release
 from ops.rollout import Move
 from ops.settings import Settings
 from ops.site import Facts, Site
@@ -72,7 +73,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     class Switches(Double):
         def __init_subclass__(cls) -> None: ...
 
-    for name in (*STEPS, "stop_old"):
+    for name in (*STEPS, "start_backups", "stop_old"):
         setattr(Switches, name, lambda self, *_, name=name: stage.step(self.site.host.name, name))
     Switches.stage = stage
     monkeypatch.setattr(rollout, "Switch", Switches)
@@ -93,9 +94,12 @@ class Named(FakeHost):
         self.name = name
 
 
-def go(settings: Settings, *names: str) -> list[Named]:
+GUARDED = a_release(files={stack.BACKUPS: "1"})
+
+
+def go(settings: Settings, *names: str, release: Release | None = None) -> list[Named]:
     hosts = [Named(name) for name in names]
-    move = Move(release=a_release(), files={"compose.env": ""}, secrets={})
+    move = Move(release=release or a_release(), files={"compose.env": ""}, secrets={})
     rollout.carry_out(settings, [Site(host, settings) for host in hosts], move)
     return hosts
 
@@ -110,6 +114,27 @@ def test_the_steps_come_in_order_between_lock_and_unlock(settings: Settings, sta
     ] == [line.partition(": ")[2] for line in stage.log]  # fmt: skip
     assert host.ran("tar --extract")
     assert host.given[0]
+
+
+def test_the_backup_service_starts_on_the_database_before_its_schema_is_touched(
+    settings: Settings, stage: Stage
+) -> None:
+    go(settings, "a", release=GUARDED)
+    steps = [line.partition(": ")[2] for line in stage.log]
+
+    at = steps.index("start_backups")
+    assert ["start_database", "start_backups", "migrate"] == steps[at - 1 : at + 2]
+
+
+def test_a_backup_service_that_does_not_start_takes_all_back(
+    settings: Settings, stage: Stage
+) -> None:
+    stage.fails = {"start_backups": "b"}
+    with pytest.raises(OpsError, match="boom"):
+        go(settings, "a", "b", release=GUARDED)
+
+    assert {"a: give_back", "b: give_back", "a: (failed: backups)"} <= set(stage.log)
+    assert "a: migrate" not in stage.log
 
 
 def test_every_host_is_ready_before_any_is_switched(settings: Settings, stage: Stage) -> None:

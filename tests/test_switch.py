@@ -9,6 +9,7 @@ import pytest
 from ops import stack, switch
 from ops.errors import OpsError
 from ops.hosts import Result
+from ops.release import Release
 from ops.settings import Settings
 from ops.site import Facts, Site
 from ops.switch import Switch
@@ -311,3 +312,125 @@ def test_a_database_elsewhere_is_not_started_and_the_own_one_goes_once_nobody_as
 
     moved.stop_old()
     assert f"docker stop -t 30 id-of-{OLD.web} id-of-db" in host.did()
+
+
+# --- The backup service ---
+
+GUARDED: dict[str, Any] = {
+    "files": {**NEW.files, stack.BACKUPS: "1"},
+    "variables": {"DB_VOLUME": "mlflow-compose_db"},
+}
+OLD_GUARDED = replace(OLD, **GUARDED, secrets=["backup_client-old", "kek_passphrase-1"])
+NEW_GUARDED = replace(NEW, **GUARDED, secrets=["backup_client-new", "kek_passphrase-1"])
+
+
+def from_to(settings: Settings, host: Engine, old: Release, new: Release) -> Switch:
+    """Return the way between two releases; each one's password is its name."""
+    for name in ("old", "new"):
+        text = f'[client]\nuser = backup\npassword = "password-{name}"\n'
+        host.answers[f"cat {settings.stack_name}/secrets/backup_client-{name}"] = text
+    services = [a_container(name) for name in old.services]
+    return Switch(Site(host, settings), Facts(live=old, containers=services), new, old)
+
+
+def compose_lines(host: Engine, release: Release) -> list[str]:
+    """Return what Compose was told for a release, by its first words, options left out."""
+    mine = [line for line in host.lines if f"/{release.id}/compose.env" in line]
+    words = [line.rpartition(".yaml ")[2].rpartition("database.env ")[2] for line in mine]
+    return [word.partition(" --defaults")[0] for word in words]
+
+
+def test_the_user_of_the_backup_service_has_the_password_of_its_release(settings: Settings) -> None:
+    host = Engine(BOTH)
+    from_to(settings, host, OLD, NEW_GUARDED).start_backups()
+
+    assert [
+        "exec --no-TTY db mysql",
+        "up --detach --no-deps --wait --wait-timeout=300 backup",
+    ] == compose_lines(host, NEW_GUARDED)
+    assert b"IDENTIFIED BY 'password-new'" in host.given[0]
+    assert "password-new" not in " ".join(host.lines)
+
+
+def test_the_file_that_names_the_volume_is_there_before_compose_reads_it(
+    settings: Settings,
+) -> None:
+    host = Engine(BOTH)
+    from_to(settings, host, OLD, NEW_GUARDED).start_database()
+    env = f"{settings.stack_name}/database.env"
+    wrote = next(i for i, line in enumerate(host.lines) if line.startswith("mv") and env in line)
+    read = next(i for i, line in enumerate(host.lines) if f"--env-file {env}" in line)
+
+    assert b"DB_VOLUME=mlflow-compose_db\n" == host.given[0]
+    assert wrote < read
+
+
+def test_a_volume_that_a_restore_named_stays_named(settings: Settings) -> None:
+    host = Engine(BOTH, cat="DB_VOLUME=mlflow-compose_db-2\n")
+    from_to(settings, host, OLD, NEW_GUARDED).start_database()
+
+    assert b"DB_VOLUME=mlflow-compose_db-2\n" == host.given[0]
+
+
+def test_a_backup_service_that_the_new_release_has_not_is_removed(settings: Settings) -> None:
+    host = Engine([*BOTH, inspected("backup")])
+    from_to(settings, host, OLD_GUARDED, NEW).stop_old()
+
+    assert f"docker rm --force --volumes id-of-{OLD.web} id-of-backup" in host.did()
+
+
+def test_a_backup_service_that_the_new_release_has_stays(settings: Settings) -> None:
+    host = Engine([*BOTH, inspected("backup")])
+    from_to(settings, host, OLD_GUARDED, NEW_GUARDED).stop_old()
+
+    assert "id-of-backup" not in " ".join(host.did())
+
+
+def test_going_back_brings_mysql_and_the_backup_service_back_as_they_were(
+    settings: Settings,
+) -> None:
+    host = Engine([*BOTH, inspected("backup")])
+    moved = from_to(settings, host, OLD_GUARDED, NEW_GUARDED)
+    moved.start_database()
+    moved.start_backups()
+    host.given.clear()
+    moved.give_back(0)
+
+    assert [
+        "up --detach --no-deps --wait --wait-timeout=300 db",
+        "exec --no-TTY db mysql",
+        "up --detach --no-deps --wait --wait-timeout=300 backup",
+    ] == compose_lines(host, OLD_GUARDED)
+    assert b"IDENTIFIED BY 'password-old'" in host.given[-1]
+    assert not host.ran("docker rm", "id-of-backup")
+
+
+def test_going_back_to_a_release_without_a_backup_service_removes_it(settings: Settings) -> None:
+    host = Engine([*BOTH, inspected("backup")])
+    moved = from_to(settings, host, OLD, NEW_GUARDED)
+    moved.start_database()
+    moved.give_back(0)
+
+    assert host.ran("docker rm --force --volumes id-of-backup")
+    assert ["up --detach --no-deps --wait --wait-timeout=300 db"] == compose_lines(host, OLD)
+
+
+def test_going_back_from_the_first_release_leaves_its_database_alone(settings: Settings) -> None:
+    host = Engine([inspected("db"), inspected("backup"), inspected("web", NEW.web)])
+    moved = from_to(settings, host, OLD, NEW_GUARDED)
+    moved.live = None
+    moved.start_database()
+    moved.give_back(0)
+
+    assert host.ran("docker rm --force --volumes id-of-backup")
+    assert not host.ran("docker rm", "id-of-db")
+
+
+def test_a_release_of_an_older_version_needs_no_file_for_the_volume(settings: Settings) -> None:
+    host = Engine(BOTH)
+    found = [a_container("nginx"), a_container("web", release=OLD.web)]
+    left = a_container("web", release=NEW.web, identity=f"id-of-{NEW.web}")
+    switch.recover(Site(host, settings), Facts(live=OLD, containers=[*found, left]))
+
+    assert host.ran("-s reload")
+    assert not host.ran("database.env")
