@@ -118,6 +118,80 @@ def test_an_archive_has_the_release_its_names_and_its_secrets_and_the_manifest_l
     assert data == release.archive(one, {"compose.env": "A='1'\n"}, secrets)
 
 
+def named(settings: Settings) -> dict[str, str]:
+    """Return our images by their names here, each called after its place there."""
+    server, service = stack.own_images(settings)
+    return {server: "registry/web:1", service: "registry/backup:1"}
+
+
+def test_a_release_that_is_backed_up_has_the_service_its_overlay_and_its_image(
+    guarded: Settings,
+) -> None:
+    files, variables = release.contents(guarded, SIZE, named(guarded))
+    made = a_release(files=dict.fromkeys(files, ""), variables=variables)
+
+    assert [stack.BASE, stack.BACKUPS] == made.compose_files
+    assert ("db", "web", "nginx", "backup") == made.services
+    assert "BACKUP_IMAGE='registry/backup:1'\n" in files["compose.env"]
+    assert "WEB_IMAGE='registry/web:1'\n" in files["compose.env"]
+    assert made.movable
+
+
+def test_a_release_that_is_backed_up_gives_compose_every_variable_and_no_secret(
+    guarded: Settings,
+) -> None:
+    files, variables = release.contents(guarded, SIZE, named(guarded))
+    text = "\n".join(files.values())
+
+    assert {*variables, "WEB_NAME"} == {
+        *stack.compose_env(guarded, SIZE),
+        *stack.local_env(guarded),
+    }
+    assert guarded.backup_password is not None
+    assert guarded.backup_password.reveal() not in text
+
+
+def test_a_release_has_one_image_of_ours_or_two() -> None:
+    assert {"web:1": "sha256:1"} == a_release().images
+    assert {"web:1": "sha256:1", "backup:1": "sha256:2"} == a_release(
+        backup_image="backup:1", backup_image_id="sha256:2"
+    ).images
+
+
+def test_a_release_of_an_older_version_is_read_and_knows_its_first_volume_only() -> None:
+    entry = json.loads(a_release().as_json())
+    del entry["backup_image"], entry["backup_image_id"]
+    old = Release.from_json(entry)
+
+    assert a_release() == old
+    assert not old.movable
+    assert a_release(variables={"DB_VOLUME": "x"}).movable
+    elsewhere = {stack.EXTERNAL_DATABASE: ""}
+    assert not a_release(variables={"DB_VOLUME": "x"}, files=elsewhere).movable
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "line"),
+    [
+        ({}, {"backup_image": "backup:1"}, "image: none -> backup:1"),
+        ({"backup_image": "backup:1"}, {"backup_image": ""}, "image: backup:1 -> none"),
+        (
+            {"backup_image": "backup:1", "backup_image_id": "a"},
+            {"backup_image_id": "b"},
+            "image: backup:1 -> backup:1",
+        ),
+    ],
+)
+def test_another_image_of_the_backup_service_is_a_change(
+    was: dict[str, str], now: dict[str, str], line: str
+) -> None:
+    live = a_release(**was)
+    new = replace(live, id="20261124T020304Z", **now)  # type: ignore[arg-type]
+
+    assert [line] == release.differences(new, live)
+    assert not new.same_content(live)
+
+
 def test_the_name_on_the_network_is_a_host_name() -> None:
     assert "web-20261124t010203z" == a_release(id="20261124T010203Z").web
 

@@ -1,6 +1,7 @@
 """The stack's folder on a host: read and pointed at with real programs on this machine."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ops.errors import OpsError
 from ops.hosts import LocalHost, Result
 from ops.settings import Settings
 from ops.site import Facts, Site
+from ops.values import Secret
 from tests.conftest import a_container, a_release
 
 
@@ -93,6 +95,48 @@ def test_the_volume_that_a_restore_put_there_wins_over_the_first_one(site: Site)
 
     assert ["--env-file", f"{site.top}/database.env"] == list(words[-3:-1])
     assert f"{site.top}/database.env" not in site.compose(a_release(), "up")
+
+
+def test_a_database_elsewhere_has_no_volume_to_be_named(site: Site) -> None:
+    files = {stack.EXTERNAL_DATABASE: "1"}
+    words = site.compose(a_release(files=files, variables={"DB_VOLUME": "first"}), "up")
+
+    assert f"{site.top}/database.env" not in words
+
+
+def test_the_volume_is_the_first_one_until_another_is_named(site: Site) -> None:
+    assert "mlflow-compose_db" == site.volume()
+    site.set_volume("mlflow-compose_db-2")
+    assert "mlflow-compose_db-2" == site.volume()
+    site.set_volume("mlflow-compose_db-3")
+
+    file = Path(site.path("database.env"))
+    assert "DB_VOLUME=mlflow-compose_db-3\n" == file.read_text("utf-8")
+    assert not Path(site.path(".database.env")).exists()
+
+
+def test_a_volume_can_be_named_on_a_host_that_has_nothing_yet(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    site = Site(Here(), settings)
+    site.set_volume("mlflow-compose_db-2")
+
+    assert "mlflow-compose_db-2" == site.volume()
+    assert 0o700 == (tmp_path / site.top).stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("password", ["0123456789abcdef", "pass=word#1;0123", "a'b`c$d{e}f0123456"])
+def test_the_password_of_a_release_s_backup_service_is_the_one_in_its_file(
+    site: Site, guarded: Settings, password: str
+) -> None:
+    files = stack.secret_files(replace(guarded, backup_password=Secret(password)))
+    folder = Path(site.path("secrets"))
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text, "utf-8")
+
+    assert password == site.backup_password(a_release(secrets=sorted(files))).reveal()
 
 
 LIVE = a_release()

@@ -468,3 +468,141 @@ def test_compose_and_the_embedded_server_are_told_the_same_of_hosts(settings: Se
     told = stack.server_env(settings)["MLFLOW_SERVER_ALLOWED_HOSTS"]
 
     assert stack.compose_env(settings, SIZE)["ALLOWED_HOSTS"] == told
+
+
+# --- Backups ---
+
+
+def test_a_stack_without_a_place_for_backups_has_nothing_of_them(settings: Settings) -> None:
+    assert stack.services(settings) == ("db", "migrate", "web", "nginx")
+    assert stack.compose_files(settings) == (stack.BASE,)
+    assert stack.own_images(settings) == (stack.web_image(settings),)
+    assert not [key for key in stack.compose_env(settings, SIZE) if "BACKUP" in key]
+    assert not [name for name in stack.secret_files(settings) if "backup" in name]
+    assert stack.compose_env(settings, SIZE)["DB_EXPIRE_LOGS"] == "ON"
+
+
+def test_a_place_for_backups_adds_the_service_its_overlay_and_its_image(guarded: Settings) -> None:
+    assert stack.services(guarded) == ("db", "migrate", "web", "nginx", "backup")
+    assert stack.compose_files(guarded) == (stack.BASE, stack.BACKUPS)
+    assert stack.own_images(guarded) == (stack.web_image(guarded), stack.backup_image(guarded))
+    root = guarded.root
+    assert stack.compose(guarded, "ps")[4:] == (
+        *("--file", f"{root}/{stack.BASE}", "--file", f"{root}/{stack.BACKUPS}", "ps"),
+    )
+
+
+def test_each_image_is_built_from_its_own_dockerfile(guarded: Settings) -> None:
+    dockerfiles = [
+        stack.build(guarded, name)[stack.build(guarded, name).index("--file") + 1]
+        for name in stack.own_images(guarded)
+    ]
+
+    assert dockerfiles == [
+        f"{guarded.root}/mlflow/Dockerfile",
+        f"{guarded.root}/backup/Dockerfile",
+    ]
+
+
+def test_compose_gets_a_value_for_every_name_in_both_files_and_no_other(guarded: Settings) -> None:
+    text = "\n".join((ROOT / name).read_text("utf-8") for name in (stack.BASE, stack.BACKUPS))
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    names = re.findall(r"(?<!\$)\$\{(\w+)", "\n".join(lines))
+    env = stack.compose_env(guarded, SIZE)
+
+    assert set(names) == {*env, *stack.local_env(guarded)}
+    assert {key for key, value in env.items() if not value} == {
+        *("S3_ENDPOINT_URL", "S3_REGION", "ARTIFACTS_PLACE"),
+    }
+    assert {"ARTIFACTS_PLACE", "S3_ENDPOINT_URL", "S3_REGION"} == set(
+        re.findall(r"\$\{(\w+)\?\}", text)
+    )
+
+
+def test_mysql_deletes_no_log_by_itself_where_logs_are_stored(guarded: Settings) -> None:
+    env = stack.compose_env(replace(guarded, backup_at="04:30"), SIZE)
+
+    assert env["DB_EXPIRE_LOGS"] == "OFF"
+    assert env["BACKUP_AT"] == "04:30"
+    assert env["BACKUPS_DESTINATION"] == "s3://my-backups/mlflow"
+    assert env["BACKUP_RECIPIENTS"] == guarded.backup_recipients
+    assert env["BACKUP_MEMORY_LIMIT"] == "256m"
+
+
+def test_the_volume_of_the_database_is_called_after_the_stack(guarded: Settings) -> None:
+    other = replace(guarded, stack_name="team")
+
+    assert stack.compose_env(other, SIZE)["DB_VOLUME"] == "team_db"
+    assert stack.compose_env(guarded, SIZE)["DB_VOLUME"] == "mlflow-compose_db"
+
+
+def test_the_secret_files_of_backups_are_those_of_the_overlay(guarded: Settings) -> None:
+    text = (ROOT / stack.BACKUPS).read_text("utf-8")
+    named = dict(re.findall(r"^  (\w+):\n    file: \$\{(\w+):\?\}$", text, re.MULTILINE))
+    files = {name.partition("-")[0]: text for name, text in stack.secret_files(guarded).items()}
+    without = replace(guarded, backups_destination="")
+
+    assert set(named) == set(files) - {
+        name.partition("-")[0] for name in stack.secret_files(without)
+    }
+    assert set(named.values()) < set(stack.secret_paths(guarded, "x"))
+    assert files["mysql_root_client"] == (
+        '[client]\nuser = root\npassword = "mysql-root-password-1"\n'
+    )
+    assert files["backup_client"] == '[client]\nuser = backup\npassword = "backup-password-1"\n'
+    assert stack.backup_password(guarded) == Secret("backup-password-1")
+
+
+def test_what_compose_is_told_of_backups_holds_no_secret(guarded: Settings) -> None:
+    full = replace(guarded, **FULL)
+    env = stack.compose_env(full, SIZE)
+    text = stack.render_env(env | stack.local_env(full)) + " ".join(stack.compose(full, "up"))
+
+    for secret in secrets_of(full):
+        assert secret not in text
+
+
+def test_a_fingerprint_tells_secrets_and_stacks_apart_and_tells_nothing_else(
+    guarded: Settings,
+) -> None:
+    shown = stack.compose_env(guarded, SIZE)["KEK_FINGERPRINT"]
+    pairs = [("kek-passphrase-1", "other"), ("kek-passphrase-2", "mlflow-compose"), ("", "")]
+
+    assert shown == stack.fingerprint("kek-passphrase-1", "mlflow-compose")
+    assert re.fullmatch("[0-9a-f]{32}", shown)
+    assert len({shown, *(stack.fingerprint(*pair) for pair in pairs)}) == 4
+
+
+def test_another_password_of_the_backup_service_replaces_its_container(guarded: Settings) -> None:
+    other = replace(guarded, backup_password=Secret("another-password"))
+    before, after = (stack.compose_env(each, SIZE)["SECRETS_DIGEST"] for each in (guarded, other))
+
+    assert before != after
+
+
+def test_the_backup_image_has_another_name_for_each_changed_input_and_for_nothing_else(
+    guarded: Settings,
+) -> None:
+    before = stack.backup_image(guarded)
+    seen = {before}
+    assert re.fullmatch(r"mlflow-compose/backup:[0-9a-f]{12}", before)
+
+    for name in stack.BACKUP_INPUTS:
+        file = guarded.root / name
+        text = file.read_bytes()
+        file.write_bytes(text + b"\n")
+        seen.add(stack.backup_image(guarded))
+        file.write_bytes(text)
+    assert len(seen) == 1 + len(stack.BACKUP_INPUTS)
+
+    (guarded.root / "ops" / "stack.py").write_text("other", "utf-8")
+    (guarded.root / "mlflow" / "Dockerfile").write_text("other", "utf-8")
+    assert stack.backup_image(replace(guarded, backup_at="01:00")) == before
+
+
+def test_what_the_backup_image_copies_is_among_its_inputs() -> None:
+    text = (ROOT / "backup" / "Dockerfile").read_text("utf-8")
+    copied = re.findall(r"^COPY (?!--from)(?:--\S+ )*(\S+)", text, re.MULTILINE)
+
+    assert copied == ["backup/requirements.txt", "ops/"]
+    assert "backup/requirements.txt" in stack.BACKUP_INPUTS
