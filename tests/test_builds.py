@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -150,3 +151,102 @@ def test_without_one_it_is_sent_to_the_hosts(
     assert f"{stack.web_image(settings)}\n" == said.out
     assert "b has it already" in said.err
     assert "a has it already" not in said.err
+
+
+# --- Both images ---
+
+
+@pytest.fixture
+def both(local: FakeHost, guarded: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """The names of both images, of a stack that is backed up."""
+    assert local
+    monkeypatch.setattr(Settings, "load", classmethod(lambda _: guarded))
+    server, service = stack.own_images(guarded)
+    return server, service
+
+
+def test_both_images_are_built_and_the_server_s_is_named(
+    both: tuple[str, str], local: FakeHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local.answers["docker image inspect"] = FAILS
+    builds.build("")
+
+    assert f"{both[0]}\n" == capsys.readouterr().out
+    built = [line.split()[3] for line in local.lines if line.startswith("docker build")]
+    assert list(both) == built
+
+
+def test_each_image_has_its_own_id(
+    both: tuple[str, str], local: FakeHost, guarded: Settings
+) -> None:
+    form = "docker image inspect --format '{{.Id}}'"
+    local.answers |= {f"{form} {both[0]}": "sha256:1\n", f"{form} {both[1]}": "sha256:2\n"}
+
+    assert {both[0]: "sha256:1", both[1]: "sha256:2"} == builds.identities(guarded, local)
+
+
+def test_only_what_the_registry_has_not_is_built(
+    both: tuple[str, str],
+    local: FakeHost,
+    guarded: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    local.answers["docker image inspect"] = FAILS
+    monkeypatch.setattr("ops.registry.fetch", lambda _, __, name: name == both[0])
+    builds.shared(replace(guarded, registry="registry.example/team"), local)
+    assert not local.ran("docker build", both[0])
+    assert local.ran("docker build", both[1])
+
+
+def test_both_are_pushed_to_the_registry(
+    both: tuple[str, str],
+    local: FakeHost,
+    guarded: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = replace(guarded, registry="registry.example/team")
+    monkeypatch.setattr(Settings, "load", classmethod(lambda _: own))
+    local.answers["docker image push"] = ""
+    builds.push("")
+    there = [name.replace("mlflow-compose", "registry.example/team") for name in both]
+
+    assert there == capsys.readouterr().out.splitlines()
+    assert [f"docker image push {name}" for name in there] == [
+        line for line in local.lines if " push " in line
+    ]
+
+
+def test_both_are_sent_to_the_hosts(
+    both: tuple[str, str],
+    guarded: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sent: list[str] = []
+
+    @contextmanager
+    def reach(_: Settings, hosts: str) -> Iterator[list[Site]]:
+        yield [Site(FakeHost({}), guarded) for _ in hosts.split(",")]
+
+    def send(*words: Any) -> list[Sent]:
+        sent.append(words[2])
+        return []
+
+    monkeypatch.setattr("ops.fleet.reach", reach)
+    monkeypatch.setattr("ops.transfer.send_image", send)
+    builds.push("a")
+
+    assert list(both) == sent == capsys.readouterr().out.splitlines()
+
+
+def test_the_second_repository_in_ecr_is_made_too(
+    aws: Aws, with_ecr: EngineDouble, guarded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(guarded, registry="123456789012.dkr.ecr.eu-west-2.amazonaws.com/team")
+    monkeypatch.setattr(Settings, "load", classmethod(lambda _: own))
+    builds.push("")
+    made = aws.client("ecr").describe_repositories()["repositories"]
+
+    assert with_ecr.ran("image push")
+    assert {"team/web", "team/backup"} == {each["repositoryName"] for each in made}

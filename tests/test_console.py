@@ -172,6 +172,65 @@ def test_a_question_is_asked_on_stderr(
     assert capsys.readouterr() == ("", "really? ")
 
 
+STEPS = """
+from ops import console
+with console.steps() as step:
+    for done in range(4):
+        step("copying [/x]", done, 3)
+    step("sending", 0, 0)
+console.result("the result")
+"""
+
+
+def test_steps_in_a_pipe_are_a_plain_line_each() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "the result\n"
+    assert re.fullmatch(r"copying \[/x\] \(\d\.\d s\)\nsending \(\d\.\d s\)\n", done.stderr)
+
+
+def test_no_step_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.steps():
+        pass
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_step_that_fails_is_not_said_to_have_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        with console.steps() as step:
+            step("copying", 1, 3)
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        broken()
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_steps_on_a_terminal_have_a_bar() -> None:
+    environ = {key: value for key, value in os.environ.items() if key not in ("CI", "NO_COLOR")}
+    environ |= {"TERM": "xterm-256color", "COLUMNS": "80"}
+    script = STEPS.replace('step("sending"', 'import time; time.sleep(0.3); step("sending"')
+    here, there = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=there,
+    ) as process:
+        os.close(there)
+        shown = read_terminal(here)
+    os.close(here)
+
+    assert process.returncode == 0
+    assert "\u2501" in shown
+    assert "sending (" in shown
+
+
 def test_a_marked_line_is_plain_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -88,3 +88,27 @@ def test_a_secret_that_a_container_would_miss_at_its_start_stays(
     prune.secrets(site, Facts(containers=[mounted]), {})
 
     assert ["old-1"] == [path.name for path in folder.iterdir()]
+
+
+def test_the_images_of_a_backup_service_that_no_release_has_any_more_go_too(
+    settings: Settings,
+) -> None:
+    removed: list[str] = []
+
+    class Engine(Here):
+        def run(self, words: Any, **more: Any) -> Result:
+            if words[:3] == ("docker", "image", "ls"):
+                return Result(0, f"{words[-1]}:1\n", "")
+            if words[:3] == ("docker", "image", "rm"):
+                removed.extend(words[3:])
+            return super().run(words, **more)
+
+    old = a_release(id=IDS[0], backup_image="backup:1", backup_image_id="sha256:2")
+    live = a_release(id=IDS[1])
+    facts = Facts(releases={IDS[0]: old, IDS[1]: live}, live=live)
+    prune.images(Site(Engine(), settings), facts, {IDS[1]: live})
+    assert ["backup:1"] == removed
+
+    removed.clear()
+    prune.images(Site(Engine(), settings), facts, facts.releases)
+    assert [] == removed

@@ -9,6 +9,7 @@ from ops import stack, supply
 from ops.errors import OpsError
 from ops.hosts import LocalHost
 from ops.images import Image
+from ops.release import Release
 from ops.settings import Settings
 from tests.conftest import FAILS, FakeHost, a_release
 
@@ -124,3 +125,73 @@ def test_an_image_nobody_has_is_an_error_that_names_both_ways_out(
         provide(settings, FakeHost({"docker pull": FAILS}))
 
     assert "docker pull mysql" in caught.value.remedy
+
+
+# --- Two images of ours, and one that is not ---
+
+
+def two(settings: Settings, **fields: Any) -> Release:
+    """Return a release with both our images, under their names on hosts."""
+    server, service = supply.image_names(settings).values()
+    named = {"image": server, "backup_image": service, "backup_image_id": "sha256:1"}
+    return a_release(**named | fields)
+
+
+def test_both_our_images_have_a_name_on_hosts(guarded: Settings) -> None:
+    own = replace(guarded, registry="registry.example:5000/team")
+    server, service = stack.own_images(own)
+
+    assert {name: name for name in (server, service)} == supply.image_names(guarded)
+    assert supply.image_names(own) == {
+        server: server.replace("mlflow-compose", own.registry),
+        service: service.replace("mlflow-compose", own.registry),
+    }
+
+
+def test_of_two_images_only_the_one_that_lacks_is_sent(
+    guarded: Settings, monkeypatch: pytest.MonkeyPatch, ways: list[str]
+) -> None:
+    has(monkeypatch, stack.web_image(guarded), *stack.BASES)
+    supply.provide(guarded, LocalHost(), [FakeHost({})], two(guarded))
+
+    assert [f"send {stack.backup_image(guarded)} this machine"] == ways
+
+
+def test_both_images_go_by_way_of_the_registry(
+    guarded: Settings, monkeypatch: pytest.MonkeyPatch, ways: list[str]
+) -> None:
+    own = replace(guarded, registry="registry.example:5000/team")
+    has(monkeypatch, *stack.BASES)
+    supply.provide(own, LocalHost(), [FakeHost({})], two(own))
+
+    assert [
+        line
+        for here, there in supply.image_names(own).items()
+        for line in (f"push {here}", f"pull {there}")
+    ] == ways
+
+
+def test_an_image_of_ours_is_provided_by_itself(
+    guarded: Settings, monkeypatch: pytest.MonkeyPatch, ways: list[str]
+) -> None:
+    has(monkeypatch)
+    name = stack.backup_image(guarded)
+    supply.own(guarded, LocalHost(), [FakeHost({})], name, "sha256:1")
+    has(monkeypatch, name)
+    assert [] == supply.own(guarded, LocalHost(), [FakeHost({})], name, "sha256:1")
+    supply.own(guarded, LocalHost(), [FakeHost({})], name, "sha256:2")
+
+    assert [f"send {name} this machine"] * 2 == ways
+
+
+def test_an_image_that_is_not_ours_is_fetched_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, ways: list[str]
+) -> None:
+    host = FakeHost({"docker pull": ""})
+    has(monkeypatch)
+    assert [] == supply.base(LocalHost(), [host], stack.BASES[0], settings.data)
+    has(monkeypatch, stack.BASES[0])
+    supply.base(LocalHost(), [host], stack.BASES[0], settings.data)
+
+    assert [f"docker pull {stack.BASES[0]}"] == host.lines
+    assert [] == ways
