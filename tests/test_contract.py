@@ -232,10 +232,10 @@ def test_no_secret_is_in_the_environment_of_a_container() -> None:
     assert re.findall(r"(?:PASSWORD|SECRET_ACCESS_KEY|PASSPHRASE): ", CODE) == []
 
 
-# --- The backup service, which is in an overlay ---
+# --- The services of backups, which are in an overlay ---
 
 BACKUPS = code(stack.BACKUPS)
-BACKUP = service("backup", BACKUPS)
+GUARDS = ["dump", "backup"]
 
 
 def test_the_overlay_has_no_version_no_container_names_and_no_defaults() -> None:
@@ -246,61 +246,82 @@ def test_the_overlay_has_no_version_no_container_names_and_no_defaults() -> None
     assert re.findall(r"(?:PASSWORD|SECRET_ACCESS_KEY|PASSPHRASE): ", BACKUPS) == []
 
 
-def test_the_overlay_adds_the_backup_service_and_what_mysql_has_in_common_with_it() -> None:
+def test_the_overlay_adds_its_services_and_what_mysql_has_in_common_with_them() -> None:
     services = BACKUPS[BACKUPS.index("\nservices:\n") : BACKUPS.index("\nvolumes:\n")]
 
-    assert re.findall(r"^  (\w+):$", services, re.MULTILINE) == ["db", "dump", "backup"]
+    assert re.findall(r"^  (\w+):$", services, re.MULTILINE) == ["db", *GUARDS]
     assert re.findall(r"^    (\w+):", service("db", BACKUPS), re.MULTILINE) == [
         "secrets",
         "volumes",
     ]
 
 
+@pytest.mark.parametrize("name", GUARDS)
 @pytest.mark.parametrize(
     "line",
     [
-        "    networks: [frontend, backend]",
         '    user: "999:999"',
         "    read_only: true",
         "    cap_drop: [ALL]",
         "    security_opt: [no-new-privileges:true]",
         "    restart: unless-stopped",
         "    healthcheck:",
-        "    pull_policy: never",
-        "      AWS_SHARED_CREDENTIALS_FILE: /run/secrets/s3_credentials",
+        "      mlflow-compose.secrets: ${SECRETS_DIGEST:?}",
     ],
 )
-def test_the_backup_service_may_do_no_more_than_it_has_to(line: str) -> None:
-    assert f"{line}\n" in BACKUP
+def test_a_service_of_backups_may_do_no_more_than_it_has_to(name: str, line: str) -> None:
+    assert f"{line}\n" in service(name, BACKUPS)
 
 
-def test_the_backup_service_has_a_limit_and_logs_that_end() -> None:
-    assert re.search(r"limits:\n +memory: \$\{BACKUP_MEMORY_LIMIT:\?\}", BACKUP)
-    assert re.search(r"driver: json-file\n +options:\n +max-size: \w+\n +max-file: ", BACKUP)
+@pytest.mark.parametrize("name", GUARDS)
+def test_a_service_of_backups_has_a_limit_and_logs_that_end(name: str) -> None:
+    text = service(name, BACKUPS)
+
+    assert re.search(r"limits:\n +memory: \$\{BACKUP_MEMORY_LIMIT:\?\}", text)
+    assert re.search(r"driver: json-file\n +options:\n +max-size: \w+\n +max-file: ", text)
 
 
-def test_nobody_reaches_the_backup_service_and_it_reaches_no_docker() -> None:
+def test_nobody_reaches_the_services_of_backups_and_they_reach_no_docker() -> None:
     assert "ports:" not in BACKUPS
     assert "docker.sock" not in BACKUPS
     assert "privileged" not in BACKUPS
 
 
-def test_the_backup_service_reads_mysql_s_data_and_writes_to_its_own_volume_only() -> None:
-    volumes = re.search(r"^    volumes:\n((?:      .*\n)+)", BACKUP, re.MULTILINE)
-
-    assert volumes is not None
-    assert volumes[1] == (
-        "      - type: volume\n"
-        "        source: db\n"
-        "        target: /var/lib/mysql\n"
-        "        read_only: true\n"
-        "      - spool:/spool\n"
-    )
+def test_only_the_backup_service_has_a_way_out() -> None:
+    assert "    networks: [backend]\n" in service("dump", BACKUPS)
+    assert "    networks: [frontend, backend]\n" in service("backup", BACKUPS)
 
 
-def test_the_backup_service_has_the_secrets_of_its_own_user_only() -> None:
-    assert "    secrets: [backup_client, s3_credentials]\n" in BACKUP
+def test_the_services_of_backups_write_to_a_volume_of_their_own_and_mysql_s_is_read_only() -> None:
+    volumes = {
+        name: re.findall(r"^    volumes:\n((?:      .*\n)+)", service(name, BACKUPS), re.MULTILINE)
+        for name in GUARDS
+    }
+
+    assert volumes == {
+        "dump": ["      - spool:/spool\n"],
+        "backup": [
+            (
+                "      - type: volume\n"
+                "        source: db\n"
+                "        target: /var/lib/mysql\n"
+                "        read_only: true\n"
+                "      - spool:/spool\n"
+            )
+        ],
+    }
+
+
+def test_the_services_of_backups_have_the_secrets_of_their_own_user_only() -> None:
     assert "    secrets: [mysql_root_client]\n" in service("db", BACKUPS)
+    assert "    secrets: [backup_client]\n" in service("dump", BACKUPS)
+    assert "    secrets: [backup_client, s3_credentials]\n" in service("backup", BACKUPS)
+    assert "      AWS_SHARED_CREDENTIALS_FILE: /run/secrets/s3_credentials\n" in BACKUPS
+
+
+def test_the_images_of_backups_are_ours_and_the_database_s() -> None:
+    assert f"    image: mysql:{stack.MYSQL_SERIES}\n" in service("dump", BACKUPS)
+    assert "    image: ${BACKUP_IMAGE:?}\n    pull_policy: never\n" in service("backup", BACKUPS)
 
 
 @pytest.mark.parametrize("folder", ["compose", "nginx", "mlflow", "backup"])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import BACKUPS
 from tests.test_tasks import invoke
 
 IN_ORDER = [
@@ -84,9 +85,49 @@ def test_a_command_for_a_host_is_printed_as_it_would_be_run(project: Path) -> No
     assert lines == done.stdout.splitlines()
 
 
+GUARDED = {
+    "BACKUPS_DESTINATION": "s3://my-backups/mlflow",
+    "BACKUP_RECIPIENTS": BACKUPS["backup_recipients"],
+}
+
+
+def test_the_services_of_backups_are_printed_too(project: Path) -> None:
+    done = invoke(project, "--dry", "deploy", "--host", "a.invalid", **GUARDED)
+
+    assert done.returncode == 0, done.stderr
+    at = 0
+    for step in (
+        "docker build --tag mlflow-compose/web:",
+        "docker build --tag mlflow-compose/backup:",
+        ": send mlflow-compose/web:",
+        ": send mlflow-compose/backup:",
+        "$ tar --extract",
+        "--wait --wait-timeout=300 db",
+        "exec --no-TTY db mysql --defaults-extra-file=",
+        "--wait --wait-timeout=300 dump backup",
+        "--no-TTY migrate",
+    ):
+        assert step in done.stdout[at:], f"{step} is not there, or not after what goes before it"
+        at = done.stdout.index(step, at) + len(step)
+
+
+def test_a_place_for_backups_without_a_key_is_refused_before_anything_is_printed(
+    project: Path,
+) -> None:
+    given = {**GUARDED, "BACKUP_RECIPIENTS": ""}
+    for words in (("--dry", "deploy"), ("deploy",)):
+        done = invoke(project, *words, "--host", "a.invalid", **given)
+
+        assert (2, "") == (done.returncode, done.stdout)
+        assert "names no key to encrypt for" in done.stderr
+
+
 @pytest.mark.parametrize(
     "task",
-    ["up", "down", "smoke", "build", "push", "rollback", "tunnel", "trust", "prepare"],
+    [
+        *("up", "down", "smoke", "build", "push", "rollback", "tunnel", "trust", "prepare"),
+        *("backup", "restore", "drill", "backup-key"),
+    ],
 )
 def test_a_task_that_has_no_dry_run_refuses_one_instead_of_doing_it(
     project: Path, task: str

@@ -22,7 +22,7 @@ LIVE = a_release(
     variables={"DB_VOLUME": FIRST},
     secrets=["backup_client-1"],
 )
-ALL = ("db", "web", "nginx", "backup")
+ALL = ("db", "web", "nginx", "dump", "backup")
 
 
 class Starts:
@@ -95,8 +95,8 @@ def test_another_volume_becomes_the_database_once_nothing_has_the_first_one(
     assert home.volume() == RESTORED
     assert starts.on == [RESTORED]
     assert local.lines == [
-        "docker stop id-of-db id-of-web id-of-backup",
-        "docker rm --force --volumes id-of-db id-of-web id-of-backup",
+        "docker stop id-of-db id-of-web id-of-dump id-of-backup",
+        "docker rm --force --volumes id-of-db id-of-web id-of-dump id-of-backup",
     ]
 
 
@@ -234,10 +234,10 @@ def test_on_a_host_all_is_stopped_the_volume_named_and_all_started(
 
     assert home.volume() == RESTORED
     assert remote.did() == [
-        "rm --stop --force backup web db",
+        "rm --stop --force backup dump web db",
         "up --detach --no-deps --wait --wait-timeout=300 db",
         "exec --no-TTY db mysql",
-        "up --detach --no-deps --wait --wait-timeout=300 backup",
+        "up --detach --no-deps --wait --wait-timeout=300 dump backup",
         "up --detach --no-deps --wait --wait-timeout=300 web",
     ]
 
@@ -251,7 +251,7 @@ def test_on_a_host_a_volume_that_mysql_does_not_take_is_taken_back(
         home.take(RESTORED)
 
     assert home.volume() == FIRST
-    assert remote.did()[:2] == ["rm --stop --force backup web db"] * 2
+    assert remote.did()[:2] == ["rm --stop --force backup dump web db"] * 2
     assert remote.did()[-1].endswith(" web")
 
 

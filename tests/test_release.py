@@ -124,14 +124,14 @@ def named(settings: Settings) -> dict[str, str]:
     return {server: "registry/web:1", service: "registry/backup:1"}
 
 
-def test_a_release_that_is_backed_up_has_the_service_its_overlay_and_its_image(
+def test_a_release_that_is_backed_up_has_its_services_their_overlay_and_their_image(
     guarded: Settings,
 ) -> None:
     files, variables = release.contents(guarded, SIZE, named(guarded))
     made = a_release(files=dict.fromkeys(files, ""), variables=variables)
 
     assert [stack.BASE, stack.BACKUPS] == made.compose_files
-    assert ("db", "web", "nginx", "backup") == made.services
+    assert ("db", "web", "nginx", "dump", "backup") == made.services
     assert "BACKUP_IMAGE='registry/backup:1'\n" in files["compose.env"]
     assert "WEB_IMAGE='registry/web:1'\n" in files["compose.env"]
     assert made.movable

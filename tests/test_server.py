@@ -117,6 +117,19 @@ def test_an_open_address_without_login_is_warned_of(
     assert ("warning: " in capsys.readouterr().err) == warned
 
 
+def test_the_engine_that_backs_nothing_up_says_so_once(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engines, "compose_problem", lambda _: None)
+    said = []
+    for engine, place in (("embedded", "s3://b"), ("embedded", ""), ("compose", "s3://b")):
+        stack.settings = replace(stack.settings, backups_destination=place)
+        server.up(engine, migrate=False)
+        said.append(capsys.readouterr().err.count("nothing is backed up on this engine"))
+
+    assert said == [1, 0, 0]
+
+
 def test_two_engines_never_run_at_once(stack: Stack) -> None:
     states.remember(stack.settings, "compose")
     stack.compose.runs = True

@@ -482,8 +482,8 @@ def test_a_stack_without_a_place_for_backups_has_nothing_of_them(settings: Setti
     assert stack.compose_env(settings, SIZE)["DB_EXPIRE_LOGS"] == "ON"
 
 
-def test_a_place_for_backups_adds_the_service_its_overlay_and_its_image(guarded: Settings) -> None:
-    assert stack.services(guarded) == ("db", "migrate", "web", "nginx", "backup")
+def test_a_place_for_backups_adds_services_their_overlay_and_an_image(guarded: Settings) -> None:
+    assert stack.services(guarded) == ("db", "migrate", "web", "nginx", "dump", "backup")
     assert stack.compose_files(guarded) == (stack.BASE, stack.BACKUPS)
     assert stack.own_images(guarded) == (stack.web_image(guarded), stack.backup_image(guarded))
     root = guarded.root

@@ -346,7 +346,7 @@ def test_the_user_of_the_backup_service_has_the_password_of_its_release(settings
 
     assert [
         "exec --no-TTY db mysql",
-        "up --detach --no-deps --wait --wait-timeout=300 backup",
+        "up --detach --no-deps --wait --wait-timeout=300 dump backup",
     ] == compose_lines(host, NEW_GUARDED)
     assert b"IDENTIFIED BY 'password-new'" in host.given[0]
     assert "password-new" not in " ".join(host.lines)
@@ -373,14 +373,14 @@ def test_a_volume_that_a_restore_named_stays_named(settings: Settings) -> None:
 
 
 def test_a_backup_service_that_the_new_release_has_not_is_removed(settings: Settings) -> None:
-    host = Engine([*BOTH, inspected("backup")])
+    host = Engine([*BOTH, inspected("dump"), inspected("backup")])
     from_to(settings, host, OLD_GUARDED, NEW).stop_old()
 
-    assert f"docker rm --force --volumes id-of-{OLD.web} id-of-backup" in host.did()
+    assert f"docker rm --force --volumes id-of-{OLD.web} id-of-dump id-of-backup" in host.did()
 
 
 def test_a_backup_service_that_the_new_release_has_stays(settings: Settings) -> None:
-    host = Engine([*BOTH, inspected("backup")])
+    host = Engine([*BOTH, inspected("dump"), inspected("backup")])
     from_to(settings, host, OLD_GUARDED, NEW_GUARDED).stop_old()
 
     assert "id-of-backup" not in " ".join(host.did())
@@ -389,7 +389,7 @@ def test_a_backup_service_that_the_new_release_has_stays(settings: Settings) -> 
 def test_going_back_brings_mysql_and_the_backup_service_back_as_they_were(
     settings: Settings,
 ) -> None:
-    host = Engine([*BOTH, inspected("backup")])
+    host = Engine([*BOTH, inspected("dump"), inspected("backup")])
     moved = from_to(settings, host, OLD_GUARDED, NEW_GUARDED)
     moved.start_database()
     moved.start_backups()
@@ -399,30 +399,32 @@ def test_going_back_brings_mysql_and_the_backup_service_back_as_they_were(
     assert [
         "up --detach --no-deps --wait --wait-timeout=300 db",
         "exec --no-TTY db mysql",
-        "up --detach --no-deps --wait --wait-timeout=300 backup",
+        "up --detach --no-deps --wait --wait-timeout=300 dump backup",
     ] == compose_lines(host, OLD_GUARDED)
     assert b"IDENTIFIED BY 'password-old'" in host.given[-1]
     assert not host.ran("docker rm", "id-of-backup")
 
 
 def test_going_back_to_a_release_without_a_backup_service_removes_it(settings: Settings) -> None:
-    host = Engine([*BOTH, inspected("backup")])
+    host = Engine([*BOTH, inspected("dump"), inspected("backup")])
     moved = from_to(settings, host, OLD, NEW_GUARDED)
     moved.start_database()
     moved.give_back(0)
 
-    assert host.ran("docker rm --force --volumes id-of-backup")
+    assert host.ran("docker rm --force --volumes id-of-dump id-of-backup")
     assert ["up --detach --no-deps --wait --wait-timeout=300 db"] == compose_lines(host, OLD)
 
 
 def test_going_back_from_the_first_release_leaves_its_database_alone(settings: Settings) -> None:
-    host = Engine([inspected("db"), inspected("backup"), inspected("web", NEW.web)])
+    host = Engine(
+        [inspected("db"), inspected("dump"), inspected("backup"), inspected("web", NEW.web)]
+    )
     moved = from_to(settings, host, OLD, NEW_GUARDED)
     moved.live = None
     moved.start_database()
     moved.give_back(0)
 
-    assert host.ran("docker rm --force --volumes id-of-backup")
+    assert host.ran("docker rm --force --volumes id-of-dump id-of-backup")
     assert not host.ran("docker rm", "id-of-db")
 
 
