@@ -4,12 +4,13 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, get_origin
 
-from ops.errors import refusal
+from ops.errors import OpsError, refusal
 from ops.generations import GENERATIONS
+from ops.gtids import GtidSet
 from ops.vault import Vault
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Stored",
     "Table",
     "begun",
+    "every",
     "find",
     "known",
     "last_proven",
@@ -41,6 +43,7 @@ MOST = 4 * 1024**2
 ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 PLACE = re.compile(rf"({'|'.join(GENERATIONS)})/({ID.pattern})/{re.escape(NAME)}")
 OBJECT = re.compile(r"[a-z]+\.(tar|sql)\.zst\.age")
+LOG = re.compile(r"binlog\.[0-9]{6,10}")
 TIME = "%Y%m%dT%H%M%SZ"
 DRILL = re.compile(r"drills/(?P<time>[0-9]{8}T[0-9]{6}Z)-(?P<result>ok|failed)\.json")
 """The evidence of a drill (ops/evidence.py): its name says how it ended."""
@@ -127,14 +130,19 @@ class Manifest:
             entry["objects"] = [Stored(**each) for each in entry["objects"]]
             entry["tables"] = {name: Table(**each) for name, each in entry["tables"].items()}
             made = cls(**entry)
-            datetime.fromisoformat(made.as_of)
+            _check_types(made, *made.objects, *made.tables.values())
+            GtidSet.parse(made.gtids)
             if number != FORMAT:
                 problem = f"format {number}"
             elif place != f"{made.folder}/{NAME}":
                 problem = f"it is that of {made.folder}"
             elif not all(OBJECT.fullmatch(each.name) for each in made.objects):
                 problem = "it names objects elsewhere"
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            elif made.time.tzinfo is None:
+                problem = "it does not say in which zone its times are"
+            elif made.kind == BASE and not LOG.fullmatch(made.first_log):
+                problem = "it names no log to go on from"
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             problem = problem or str(error)
         if problem:
             raise refusal(
@@ -142,6 +150,28 @@ class Manifest:
                 "take another backup: invoke list-backups",
             )
         return made
+
+
+def _check_types(*read: Any) -> None:  # noqa: ANN401 - values of the classes above
+    """Raise TypeError unless each field is of its type, which a document does not care about."""
+    for each in read:
+        for one in fields(each):
+            value = getattr(each, one.name)
+            if type(value) is not (get_origin(one.type) or one.type):
+                raise TypeError(f"{one.name} is {value!r:.60}")
+
+
+def every(vault: Vault) -> tuple[list[Manifest], list[OpsError]]:
+    """Return what is known of every backup, the oldest first, and what of it makes no sense."""
+    found, damaged = [], []
+    for generation, identity in sorted(known(vault), key=lambda each: each[1]):
+        name = f"{generation}/{identity}/{NAME}"
+        data = vault.read(name)
+        try:
+            found.append(Manifest.read(data, name))
+        except OpsError as error:
+            damaged.append(error)
+    return found, damaged
 
 
 def last_proven(vault: Vault) -> datetime | None:

@@ -48,6 +48,12 @@ def test_it_reads_as_it_was_written() -> None:
         },
         {"tables": []},
         {"as_of": "yesterday"},
+        {"as_of": "2026-11-25T15:03:43"},
+        {"gtids": "some"},
+        {"first_log": "binlog.index"},
+        {"recipients": "age1"},
+        {"schema": None},
+        {"tables": {"mlflow.runs": {"rows": "7", "checksum": 1}}},
         {"more": 1},
     ],
     ids=str,
@@ -60,7 +66,7 @@ def test_anything_else_is_refused_with_its_place(change: dict[str, Any]) -> None
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"null", b" " * (5 * 1024**2)])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"null", b"[" * 10**6, b" " * (5 * 1024**2)])
 def test_what_is_no_document_is_refused(data: bytes) -> None:
     with pytest.raises(OpsError, match="is no manifest"):
         Manifest.read(data, PLACE)
@@ -117,3 +123,17 @@ def test_a_restore_was_proven_when_the_last_good_drill_began(place: Vault) -> No
         put(place, f"drills/{name}.json", b"{}")
 
     assert manifest.last_proven(place) == datetime(2026, 11, 2, tzinfo=UTC)
+
+
+def test_one_that_makes_no_sense_does_not_hide_the_others(place: Vault) -> None:
+    put(place, PLACE, MADE.text())
+    put(place, "weekly/20261124T150342Z-1f3a9c/manifest.json", b"{")
+    put(place, "monthly/20261123T150342Z-1f3a9c/manifest.json", MADE.text())
+
+    found, damaged = manifest.every(place)
+
+    assert found == [MADE]
+    assert [each.cause.partition(" ")[0] for each in damaged] == [
+        "monthly/20261123T150342Z-1f3a9c/manifest.json",
+        "weekly/20261124T150342Z-1f3a9c/manifest.json",
+    ]
