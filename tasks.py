@@ -367,8 +367,8 @@ def verify(_c: Context, id: str = "") -> None:  # noqa: A002 - the flag is --id
 def restore(
     c: Context,
     host: Hosts = None,
-    id: str = "",  # noqa: A002 - the flag is --id
-    at: str = "",
+    id: str | None = None,  # noqa: A002 - the flag is --id
+    at: str | None = None,
     key: str = "",
     confirm: str = "",
 ) -> None:
@@ -411,7 +411,7 @@ def backup_key(
 def drill(
     c: Context,
     host: Hosts = None,
-    id: str = "",  # noqa: A002 - the flag is --id
+    id: str | None = None,  # noqa: A002 - the flag is --id
     key: str = "",
     json: bool = False,
 ) -> None:
@@ -420,4 +420,4 @@ def drill(
     from ops import drill as proof
     from ops.restore import Asked
 
-    proof.drill(Asked(id, "", key), every(host), as_json=json)
+    proof.drill(Asked(id, None, key), every(host), as_json=json)

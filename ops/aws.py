@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_ssm import SSMClient
 
-__all__ = ["Account", "in_our_words", "log_in", "patiently", "s3_compatible", "tolerating"]
+__all__ = [
+    "Account",
+    "credentials_file",
+    "in_our_words",
+    "log_in",
+    "patiently",
+    "s3_compatible",
+    "tolerating",
+]
 
 ATTEMPTS = 5
 LOG_IN = "log in to AWS: aws configure, or aws sso login; then see: invoke whoami"
@@ -147,6 +155,28 @@ def s3_compatible(settings: Settings) -> "S3Client":
         aws_secret_access_key=secret.reveal() if secret else None,
         config=_config(ATTEMPTS),
     )
+
+
+def credentials_file(region: str = "") -> str:
+    """Return whom this machine is for AWS, as a credentials file for a process that cannot look.
+
+    Empty where there are no credentials. What is temporary among them is not renewed there.
+    """
+    import boto3
+
+    with in_our_words(REFUSED):
+        session = boto3.Session(region_name=region or None)
+        found = session.get_credentials()
+        if found is None:
+            return ""
+        keys = found.get_frozen_credentials()
+    given = {
+        "aws_access_key_id": keys.access_key,
+        "aws_secret_access_key": keys.secret_key,
+        "aws_session_token": keys.token,
+        "region": session.region_name,
+    }
+    return "".join(["[default]\n", *(f"{key} = {each}\n" for key, each in given.items() if each)])
 
 
 def _config(attempts: int) -> Any:  # noqa: ANN401 - botocore has no types of its own

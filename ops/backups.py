@@ -2,23 +2,43 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ops import console, generations, manifest, vault
+from ops import age_keys, console, evidence, generations, manifest, vault
+from ops.age_keys import Key
 from ops.chain import Segment, unbroken
-from ops.errors import OpsError, from_output, refusal
+from ops.errors import OpsError, refusal
 from ops.homes import home
 from ops.manifest import Manifest
-from ops.restore import ordered
-from ops.scratch import answer, told
+from ops.restore import order
 from ops.settings import Settings
 from ops.vault import Vault
 
 __all__ = ["backup", "show", "verify"]
 
 BLOCK = 1024**2
+KEPT = timedelta(days=generations.LOGS)
+
+FACTS = (
+    *("id", "kind", "generation", "as_of", "age_seconds", "size", "rows", "restores_to"),
+    *("proven", "proven_with_this_key", "recipients", "damaged"),
+)
+NOTHING: Mapping[str, Any] = dict.fromkeys(FACTS)
+"""What is known of a backup whose manifest makes no sense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """When a restore of a backup was proven.
+
+    `ours` is whether the evidence is signed with the key that is at hand; None is without one.
+    """
+
+    finished: str
+    ours: bool | None
 
 
 def backup(hosts: str, kind: str) -> None:
@@ -35,18 +55,7 @@ def backup(hosts: str, kind: str) -> None:
                 "the backup service does not run",
                 f"start it: invoke {'deploy --host' if hosts else 'up'}",
             )
-        with console.steps() as step:
-            done = target.host.follow(ordered(target, kind), told(step))
-    if done.code != 0:
-        raise from_output(done.code, done.err)
-    console.result(answer(done.err))
-
-
-def manifests(place: Vault) -> list[Manifest]:
-    """Return what is known of every backup, the oldest first."""
-    names = [f"{generation}/{each}/{manifest.NAME}" for generation, each in manifest.known(place)]
-    found = [Manifest.read(place.read(name), name) for name in names]
-    return sorted(found, key=lambda each: each.id)
+        console.result(order(target, kind))
 
 
 def pieces(place: Vault) -> list[Segment]:
@@ -55,58 +64,87 @@ def pieces(place: Vault) -> list[Segment]:
     return [each for each in map(Segment.parse, names) if each is not None]
 
 
-def drilled(place: Vault) -> dict[str, str]:
-    """Return when a restore of each backup was proven, by the backup's id."""
-    found: dict[str, str] = {}
-    for entry in place.list("drills/"):
-        evidence = json.loads(place.read(entry.name))
-        if evidence.get("result") == "ok":
-            found[evidence["backup"]] = max(evidence["finished"], found.get(evidence["backup"], ""))
+def key_at_hand(settings: Settings) -> Key | None:
+    """Return the key that evidence is checked with, where none has to be asked for."""
+    files = age_keys.default_files(settings)
+    if not files or any(age_keys.locked(file) for file in files):
+        return None
+    try:
+        return age_keys.find(settings, "")
+    except OpsError:
+        return None
+
+
+def drilled(place: Vault, key: Key | None) -> dict[str, Proof]:
+    """Return when a restore of each backup was proven last, by the backup's id."""
+    found: dict[str, Proof] = {}
+    names = [manifest.DRILL.fullmatch(entry.name) for entry in place.list("drills/")]
+    for name in (each[0] for each in names if each is not None and each["result"] == "ok"):
+        data = place.read(name)
+        try:
+            told = json.loads(data)
+            identity, finished = str(told["backup"]), str(told["finished"])
+        except (ValueError, TypeError, LookupError, RecursionError):
+            console.say(f"note: {name} makes no sense")
+            continue
+        proof = Proof(finished, evidence.genuine(data, key) if key else None)
+        before = found.get(identity, proof)
+        found[identity] = max(before, proof, key=lambda each: (bool(each.ours), each.finished))
     return found
 
 
 def window(made: Manifest, every: list[Segment]) -> str:
-    """Return up to when the logs lead from a backup, without a break; a dump has none."""
-    if not made.first_log:
-        return made.as_of[:19]
-    way = unbroken(every, made.server, made.first_log)
-    last = max((each.committed for each in way.segments), default=0)
-    reached = datetime.fromtimestamp(last / 1e6, UTC)
-    return reached.isoformat(timespec="seconds") if reached > made.time else made.as_of[:19]
+    """Return up to when the logs lead from a backup, without a break."""
+    way = unbroken(every, made.server, made.first_log) if made.first_log else None
+    last = max((each.committed for each in way.segments), default=0) if way else 0
+    reached = max(datetime.fromtimestamp(last / 1e6, UTC), made.time.astimezone(UTC))
+    return reached.isoformat(timespec="seconds")
 
 
 def show(*, as_json: bool) -> None:
     """Print every backup, the newest last."""
-    place = vault.reach(Settings.load())
-    found, every, proven = manifests(place), pieces(place), drilled(place)
+    settings = Settings.load()
+    place = vault.reach(settings)
+    (found, damaged), every = manifest.every(place), pieces(place)
+    proven = drilled(place, key_at_hand(settings))
     now = datetime.now(UTC)
-    rows = [
-        {
-            "id": each.id,
-            "kind": each.kind,
-            "generation": each.generation,
-            "as_of": each.as_of,
-            "age_seconds": round((now - each.time).total_seconds()),
-            "size": each.size,
-            "rows": sum(table.rows for table in each.tables.values()),
-            "restores_to": window(each, every),
-            "proven": proven.get(each.id),
-            "recipients": each.recipients,
-        }
-        for each in found
-    ]
+    rows = [described(each, every, proven.get(each.id), now) for each in found]
+    rows += [{**NOTHING, "id": each, "damaged": error.cause} for each, error in damaged.items()]
+    rows.sort(key=lambda row: str(row["id"]))
     if as_json:
         console.result_json(rows)
         return
     if not rows:
         console.say(f"there is no backup in {place} yet")
     for row in rows:
-        console.result(line(row))
+        console.result(f"{row['id']}  damaged: {row['damaged']}" if row["damaged"] else line(row))
+
+
+def described(
+    made: Manifest, every: list[Segment], proof: Proof | None, now: datetime
+) -> dict[str, Any]:
+    """Return what scripts are told of a backup."""
+    return {
+        "id": made.id,
+        "kind": made.kind,
+        "generation": made.generation,
+        "as_of": made.as_of,
+        "age_seconds": round((now - made.time).total_seconds()),
+        "size": made.size,
+        "rows": sum(table.rows for table in made.tables.values()),
+        "restores_to": window(made, every),
+        "proven": proof.finished if proof else None,
+        "proven_with_this_key": proof.ours if proof else None,
+        "recipients": made.recipients,
+        "damaged": None,
+    }
 
 
 def line(row: dict[str, Any]) -> str:
     """Return a backup as a person reads it."""
     proven = f"proven {row['proven'][:16]}" if row["proven"] else "never proven"
+    if row["proven_with_this_key"] is False:
+        proven += ", says somebody without your key"
     return (
         f"{row['id']}  {row['kind']:<4}  {row['generation']:<7}  "
         f"{console.duration(row['age_seconds']):>12} old  {console.size(row['size']):>9}  "
@@ -117,8 +155,8 @@ def line(row: dict[str, Any]) -> str:
 def verify(identity: str) -> None:
     """Compare everything that is stored with its checksums; exit code 1 if something is wrong."""
     place = vault.reach(Settings.load())
-    found = [manifest.find(place, identity)] if identity else manifests(place)
-    wrong = []
+    found, errors = ([manifest.find(place, identity)], {}) if identity else manifest.every(place)
+    wrong = [error.cause for error in errors.values()]
     with console.steps() as step:
         for each in found:
             wrong += list(damaged(place, each, step))
@@ -129,6 +167,8 @@ def verify(identity: str) -> None:
             "take a new backup now: invoke backup; a version from before may still be in the "
             "bucket: aws s3api list-object-versions",
         )
+    if not found:
+        raise OpsError(f"there is no backup in {place} to verify", "take one: invoke backup")
     console.say("all of it is what it was when it was stored")
     for each in found:
         console.result(each.id)
@@ -158,20 +198,23 @@ def led_on(made: Manifest) -> bool:
 
 
 def damaged_logs(place: Vault, found: list[Manifest], step: Any) -> Iterator[str]:  # noqa: ANN401
-    """Yield what is wrong with the logs that these backups lead on to."""
+    """Yield what is wrong with the logs that these backups lead on to; the oldest are gone."""
     every = pieces(place)
-    checked: set[str] = set()
-    for made in found:
-        if not led_on(made):
-            continue
-        way = unbroken(every, made.server, made.first_log)
-        if way.gap:
-            yield f"logs/{made.server}: pieces are missing after {way.gap[0]}, byte {way.gap[1]}"
-        for number, piece in enumerate(way.segments, 1):
-            if piece.key in checked:
-                continue
-            checked.add(piece.key)
-            step("reading logs", number, len(way.segments))
+    since = datetime.now(UTC) - KEPT
+    ways = [
+        (made.server, unbroken(every, made.server, made.first_log))
+        for made in found
+        if made.kind == manifest.BASE and made.time > since
+    ]
+    for server, file, at in dict.fromkeys((each, *way.gap) for each, way in ways if way.gap):
+        yield f"logs/{server}: pieces are missing after {file}, byte {at}"
+    wanted = dict.fromkeys(piece for _, way in ways for piece in way.segments)
+    for number, piece in enumerate(wanted, 1):
+        step("reading logs", number, len(wanted))
+        try:
             data = place.read(piece.key)
-            if hashlib.sha256(data).hexdigest()[:16] != piece.digest:
-                yield f"{piece.key}: bytes that are not those its name speaks of"
+        except OpsError as error:
+            yield error.cause
+            continue
+        if hashlib.sha256(data).hexdigest()[:16] != piece.digest:
+            yield f"{piece.key}: bytes that are not those its name speaks of"

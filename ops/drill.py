@@ -10,12 +10,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ops import age_keys, artifacts, console, evidence, generations, manifest, restore, stack, vault
+from ops import age_keys, artifacts, console, evidence, generations, manifest, restore, vault
 from ops.age_keys import Key
 from ops.errors import OpsError
 from ops.homes import Home, home
 from ops.restore import Asked
-from ops.scratch import Scratch, Way
+from ops.scratch import DRILL, Scratch
 from ops.settings import Settings
 
 __all__ = ["drill"]
@@ -96,59 +96,66 @@ print(json.dumps({"experiments": len(experiments), "runs": len(runs), "points": 
 
 
 def drill(asked: Asked, hosts: str, *, as_json: bool) -> None:
-    """Restore into a scratch stack, read from it, leave evidence; exit code 1 where that failed."""
+    """Restore into a scratch stack, compare, read, leave signed evidence; exit 1 if it fails."""
     settings = Settings.load()
     key = age_keys.find(settings, asked.key)
     place = vault.reach(settings)
-    with place.asking(2):
-        way = restore.choose(place, asked)
-    restore.check_key(way.backup, key)
-    begin = datetime.now(UTC)
-    told: dict[str, Any] = {
-        "backup": way.backup.id,
-        "to": way.to or way.backup.as_of,
-        "begun": begin.isoformat(),
-    }
-    failure: OpsError | None = None
-    with home(settings, hosts) as target:
-        told["where"] = target.host.name
+    way = restore.choose(place, asked)
+    restore.check(way.backup, key)
+    with home(settings, hosts) as target, target.drilling():
+        settings = settings.with_secrets()
+        made = Scratch(target.host, settings, way, DRILL)
+        made.sweep(target.volume())
+        made.check_room()
+        begin = datetime.now(UTC)
+        told: dict[str, Any] = {
+            "backup": way.backup.id,
+            "to": way.to or way.backup.as_of,
+            "begun": begin.isoformat(),
+            "where": target.host.name,
+        }
+        failure: OpsError | None = None
         try:
-            told |= proven(target, settings.with_secrets(), way, key)
+            told |= proven(made, target, key)
         except OpsError as error:
             failure = error
             told["error"] = error.cause
     told["finished"] = datetime.now(UTC).isoformat()
     told["result"] = "failed" if failure else "ok"
     name = evidence.name(begin.strftime(manifest.TIME), told["result"])
-    place.put(name, evidence.signed(told, key), begin + KEPT)
+    try:
+        place.put(name, evidence.signed(told, key), begin + KEPT)
+        console.say(f"evidence: {place}/{name}")
+    except OpsError as error:
+        failure = failure or error
+        console.say(f"note: no evidence of it: {error.cause}")
     if as_json:
         console.result_json(told)
-    else:
-        console.say(f"evidence: {place}/{name}")
     if failure:
         raise OpsError(f"the drill failed: {failure.cause}", failure.remedy)
     if not as_json:
         console.result(f"{way.backup.id} restores: {told['seconds']['all']} s to a serving MLflow")
 
 
-def proven(target: Home, settings: Settings, way: Way, key: Key) -> dict[str, Any]:
+def proven(made: Scratch, target: Home, key: Key) -> dict[str, Any]:
     """Restore, read, and return what was seen and how long it took; nothing of it is left."""
     begin = time.monotonic()
     seconds: dict[str, float] = {}
-    made = Scratch(target.host, settings, target.images(), way)
+    image, credentials = target.images(), target.credentials()
+    server = target.server_image()
     with made.volumes(keep=False):
-        fetched = restore.bring(made, key, settings)
+        fetched = restore.bring(made, key, image, credentials)
         seconds["restored"] = round(time.monotonic() - begin, 1)
         with made.server():
-            read = reads(made, settings)
+            read = reads(made, server)
             seconds["all"] = round(time.monotonic() - begin, 1)
-            looked = artifacts.look(made, settings)
+            looked = artifacts.look(made, made.settings)
     if looked and looked.missing:
         raise OpsError(
             f"artifacts that the database names are missing: {', '.join(looked.missing[:3])}",
             "bring them back from their versions: aws s3api list-object-versions",
         )
-    tables = way.backup.tables
+    tables = made.way.backup.tables
     return {
         "seconds": seconds,
         "tables": len(tables),
@@ -160,8 +167,9 @@ def proven(target: Home, settings: Settings, way: Way, key: Key) -> dict[str, An
     }
 
 
-def reads(made: Scratch, settings: Settings) -> dict[str, Any]:
+def reads(made: Scratch, image: str) -> dict[str, Any]:
     """Start MLflow on the restored database and read from it as a client does."""
+    settings = made.settings
     password, passphrase = settings.mysql_password, settings.kek_passphrase
     assert password is not None
     assert passphrase is not None
@@ -170,9 +178,10 @@ def reads(made: Scratch, settings: Settings) -> dict[str, Any]:
         "passphrase": passphrase.reveal(),
     }
     words = (
-        *("docker", "run", "--rm", "--interactive", f"--network=container:{made.container}"),
+        *("docker", "run", "--rm", "--interactive", f"--name={made.reader}"),
+        f"--network=container:{made.container}",
         *(*made.labelled, "--entrypoint=python", "--tmpfs=/tmp:mode=1777"),
-        *(stack.web_image(settings), "-c", BOOT),
+        *(image, "-c", BOOT),
     )
     text = f"{json.dumps(given)}\n{READS}"
     with console.progress("reading from MLflow on it"):
@@ -182,5 +191,5 @@ def reads(made: Scratch, settings: Settings) -> dict[str, Any]:
             f"MLflow does not read the restored database: {done.err.strip()[-1500:]}",
             "see whether this folder's MLflow fits that backup: invoke list-backups --json",
         )
-    found: dict[str, Any] = json.loads(done.out.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.out.strip().rpartition("\n")[2])
     return found

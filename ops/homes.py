@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from ops import builds, compose, fleet, images, lease, preflight, stack, supply
+from ops import aws, builds, compose, fleet, images, lease, preflight, stack, supply
 from ops.containers import containers
 from ops.envfile import write_private
 from ops.errors import refusal
@@ -18,6 +18,9 @@ __all__ = ["Home", "LocalHome", "SiteHome", "home"]
 
 STOP = ("backup", "dump", "web", "db")
 """What is stopped while another volume becomes the database; NGINX goes on and says so."""
+
+DRILL = "drill"
+"""The folder of the lock of a drill, which changes nothing of the stack."""
 
 
 class Home(Protocol):
@@ -39,8 +42,17 @@ class Home(Protocol):
     def images(self) -> str:
         """Have the images that a restore takes; return that of the backup service."""
 
+    def server_image(self) -> str:
+        """Have the image of the server; return its name."""
+
     def kept(self) -> AbstractContextManager[None]:
         """Keep everybody else from changing the stack."""
+
+    def drilling(self) -> AbstractContextManager[None]:
+        """Keep a second drill out, and nobody else."""
+
+    def credentials(self) -> str:
+        """Return the credentials file with which a container there reaches S3."""
 
     def take(self, volume: str) -> bool:
         """Make a volume the database; return whether a server runs on it then."""
@@ -76,11 +88,28 @@ class LocalHome:
         supply.base(self.local, [self.local], stack.BASES[0], self.settings.data)
         return stack.backup_image(self.settings)
 
+    def server_image(self) -> str:
+        """Have the image of the server; return its name."""
+        compose.build(self.settings, self.local)
+        return stack.web_image(self.settings)
+
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Keep everybody else from changing the stack."""
         with preflight.only_one(self.settings.data):
             yield
+
+    @contextmanager
+    def drilling(self) -> Iterator[None]:
+        """Keep a second drill out, and nobody else."""
+        preflight.data_folder(self.settings.data)
+        with preflight.only_one(self.settings.data / DRILL):
+            yield
+
+    def credentials(self) -> str:
+        """Return the credentials file with which a container there reaches S3."""
+        # A container does not see who is logged in to AWS here.
+        return stack.s3_credentials(self.settings) or aws.credentials_file(self.settings.s3_region)
 
     def take(self, volume: str) -> bool:
         """Make a volume the database; return whether a server runs on it then."""
@@ -141,13 +170,22 @@ class SiteHome:
 
     def images(self) -> str:
         """Have the images that a restore takes; return that of the backup service."""
+        settings = self.site.settings
+        name = self._own(stack.backup_image(settings))
+        supply.base(LocalHost(), [self.host], stack.BASES[0], settings.data)
+        return name
+
+    def server_image(self) -> str:
+        """Have the image of the server; return its name."""
+        return self._own(stack.web_image(self.site.settings))
+
+    def _own(self, ours: str) -> str:
+        """Have one of our images, by its name here; return its name there."""
         local, settings = LocalHost(), self.site.settings
-        ours = stack.backup_image(settings)
         name = supply.image_names(settings)[ours]
         if images.image(self.host, name) is None:
             found = builds.identities(settings, local)
             supply.own(settings, local, [self.host], name, found[ours])
-        supply.base(local, [self.host], stack.BASES[0], settings.data)
         return name
 
     @contextmanager
@@ -162,6 +200,17 @@ class SiteHome:
             )
         with lease.held(self.site.host, self.site.top, {"by": "invoke", "what": "restore"}):
             yield
+
+    @contextmanager
+    def drilling(self) -> Iterator[None]:
+        """Keep a second drill out, and nobody else."""
+        self.host.check(("mkdir", "-p", "-m", "700", self.site.top), LOOK_AT_HOST)
+        with lease.held(self.host, self.site.path(DRILL), {"by": "invoke", "what": "drill"}):
+            yield
+
+    def credentials(self) -> str:
+        """Return the credentials file with which a container there reaches S3."""
+        return stack.s3_credentials(self.site.settings)
 
     def take(self, volume: str) -> bool:
         """Make a volume the database; return whether a server runs on it then."""

@@ -161,16 +161,16 @@ def _check_types(*read: Any) -> None:  # noqa: ANN401 - values of the classes ab
                 raise TypeError(f"{one.name} is {value!r:.60}")
 
 
-def every(vault: Vault) -> tuple[list[Manifest], list[OpsError]]:
-    """Return what is known of every backup, the oldest first, and what of it makes no sense."""
-    found, damaged = [], []
+def every(vault: Vault) -> tuple[list[Manifest], dict[str, OpsError]]:
+    """Return what is known of every backup, the oldest first; and by its id what makes no sense."""
+    found, damaged = [], {}
     for generation, identity in sorted(known(vault), key=lambda each: each[1]):
         name = f"{generation}/{identity}/{NAME}"
         data = vault.read(name)
         try:
             found.append(Manifest.read(data, name))
         except OpsError as error:
-            damaged.append(error)
+            damaged[identity] = error
     return found, damaged
 
 

@@ -1,39 +1,43 @@
 """A database brought back: into a new volume, proven there, and only then put in place."""
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 from ops import age_keys, artifacts, consent, console, manifest, stack, vault
 from ops.age_keys import Key
 from ops.chain import Segment, unbroken
-from ops.errors import OpsError, refusal
+from ops.errors import OpsError, from_output, refusal
 from ops.gtids import GtidSet
 from ops.homes import Home, home
 from ops.manifest import Manifest
-from ops.scratch import Fetched, Scratch, Way, answer, told
+from ops.scratch import Fetched, Scratch, Way, told
 from ops.settings import Settings
 from ops.vault import Vault
 
-__all__ = ["Asked", "choose", "moment", "restore"]
+__all__ = ["Asked", "bring", "check", "choose", "moment", "order", "restore"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 ROOT = (
     "mysql",
     "--defaults-extra-file=/run/secrets/mysql_root_client",
     "--batch",
     "--skip-column-names",
 )
-BACKUP_SECONDS = 6 * 3600.0
 SEE = "see which: invoke list-backups"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a person asked for; an empty string where they said nothing."""
+    """What a person asked for; None where they said nothing.
 
-    identity: str = ""
-    at: str = ""
+    An empty string is something that was said: a variable of a script that is not set.
+    """
+
+    identity: str | None = None
+    at: str | None = None
     key: str = ""
 
 
@@ -41,13 +45,11 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
     """Bring the database back to a backup, to a moment, or to the last change that was stored."""
     settings = Settings.load()
     key = age_keys.find(settings, asked.key)
-    place = vault.reach(settings)
-    with place.asking(2):
-        way = choose(place, asked)
-    check_key(way.backup, key)
+    way = choose(vault.reach(settings), asked)
+    check(way.backup, key)
     check_passphrase(way.backup, settings)
     with home(settings, hosts) as target, target.kept():
-        show(way, target)
+        show(way, target, settings)
         if confirm != settings.stack_name:
             consent.ask(
                 f"Put this in the place of the database of {settings.stack_name}?",
@@ -56,14 +58,19 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
             )
         # --- Looked at; what follows changes things, and the database only at the end ---
         settings = settings.with_secrets()
+        made = Scratch(target.host, settings, way)
+        before = target.volume()
+        made.sweep(before)
+        made.check_room()
         secure(target)
-        made = Scratch(target.host, settings, target.images(), way)
+        image, credentials = target.images(), target.credentials()
         with made.volumes():
-            bring(made, key, settings)
-            before = target.volume()
+            bring(made, key, image, credentials)
             with console.progress("putting it in place"):
                 serving = target.take(made.volume)
-    console.say(f"kept, in case: the volume {before}; when you are sure: docker volume rm {before}")
+    if target.host.run(("docker", "volume", "inspect", before)).code == 0:
+        forget = f"when you are sure: docker volume rm {before}"
+        console.say(f"kept, in case: the volume {before}; {forget}")
     if serving:
         console.result(settings.url)
     else:
@@ -72,10 +79,13 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
         console.result(f"invoke {'deploy' if hosts else 'up'}{where}")
 
 
-def bring(made: Scratch, key: Key, settings: Settings) -> Fetched:
-    """Fetch a backup into new volumes and prove it there: its own state, and what came after."""
+def bring(made: Scratch, key: Key, image: str, credentials: str) -> Fetched:
+    """Fetch a backup into new volumes and prove it there: its own state, and what came after.
+
+    `image` is that of the backup service, and `credentials` the file with which it reaches S3.
+    """
     backup = made.way.backup
-    fetched = made.fetch(key.reveal(), stack.s3_credentials(settings))
+    fetched = made.fetch(image, key.reveal(), credentials)
     with made.loaded() if backup.kind == manifest.DUMP else made.mysql():
         made.replay("tail", fetched.tail)
         check_reached(made, backup.gtids)
@@ -86,7 +96,7 @@ def bring(made: Scratch, key: Key, settings: Settings) -> Fetched:
         if fetched.after:
             check_reached(made, fetched.gtids)
             console.say(f"repeated {fetched.transactions:,} changes, the last of {fetched.last}")
-        for each in artifacts.report(artifacts.look(made, settings)):
+        for each in artifacts.report(artifacts.look(made, made.settings)):
             console.say(each)
     return fetched
 
@@ -103,66 +113,94 @@ def check_reached(made: Scratch, wanted: str) -> None:
 
 def choose(place: Vault, asked: Asked) -> Way:
     """Return the backup to begin with and how far to go; refuses what cannot be had."""
-    if asked.identity and asked.at:
+    if asked.identity is not None and asked.at is not None:
         raise refusal("--id and --at are both given", "give one of them")
-    if asked.identity:
+    if asked.identity is not None:
         return Way(manifest.find(place, asked.identity))
-    wanted = moment(asked.at) if asked.at else None
+    wanted = moment(asked.at) if asked.at is not None else None
     bases = found_bases(place)
     if not bases:
         raise refusal(f"there is no backup in {place}", "see whether that is the right place")
     if wanted is None:
-        return Way(bases[-1], "last")
+        return way_on(place, bases[-1], None)
     if wanted > datetime.now(UTC):
-        raise refusal(f"{asked.at} has not been yet", "give a moment of the past")
+        raise refusal(f"{wanted} has not been yet", "give a moment of the past")
     earlier = [each for each in bases if each.time <= wanted]
     if not earlier:
-        raise refusal(
-            f"the first backup stands for {bases[0].as_of}, which is after {asked.at}", SEE
-        )
-    check_gap(place, earlier[-1], wanted)
-    return Way(earlier[-1], str((wanted - EPOCH) // timedelta(microseconds=1)))
+        raise refusal(f"the first backup stands for {bases[0].as_of}, which is after {wanted}", SEE)
+    return way_on(place, earlier[-1], wanted)
 
 
 def found_bases(place: Vault) -> list[Manifest]:
-    """Return the physical backups, the oldest first."""
-    names = [f"{generation}/{each}/{manifest.NAME}" for generation, each in manifest.known(place)]
-    made = [Manifest.read(place.read(name), name) for name in names]
+    """Return the physical backups, the oldest first; those that make no sense are told of."""
+    made, damaged = manifest.every(place)
+    for error in damaged.values():
+        console.say(f"note: left out: {error.cause}")
     bases = [each for each in made if each.kind == manifest.BASE]
     return sorted(bases, key=lambda each: each.time)
 
 
-def check_gap(place: Vault, backup: Manifest, wanted: datetime) -> None:
-    """Refuse a moment that the stored logs do not lead to without a break."""
+def way_on(place: Vault, backup: Manifest, wanted: datetime | None) -> Way:
+    """Return the way from a backup by the stored logs to a moment, or to their end.
+
+    Refuses a moment that they do not lead to without a break.
+    """
     names = (entry.name for entry in place.list(f"logs/{backup.server}/"))
     pieces = [each for each in map(Segment.parse, names) if each is not None]
     way = unbroken(pieces, backup.server, backup.first_log)
     reached = max((each.committed for each in way.segments), default=0)
-    if way.gap and EPOCH + timedelta(microseconds=reached) < wanted:
+    if wanted is None:
+        return Way(backup, "last", sum(each.end - each.start for each in way.segments), reached)
+    until = (wanted - EPOCH) // MICROSECOND
+    if way.gap and reached < until:
+        state = max(EPOCH + reached * MICROSECOND, backup.time)
         raise refusal(
             f"logs are missing after {way.gap[0]}, byte {way.gap[1]}: "
-            f"from {backup.id} the way leads to {EPOCH + timedelta(microseconds=reached)}",
+            f"from {backup.id} the way leads to {state}",
             "take an earlier moment, or a later backup: invoke list-backups",
         )
+    size = 0
+    for _, group in groupby(way.segments, lambda each: each.file):
+        # A log is fetched as a whole, and cut then.
+        found = list(group)
+        size += sum(each.end - each.start for each in found)
+        if any(each.committed > until for each in found):
+            return Way(backup, str(until), size, until)
+    return Way(backup, str(until), size, reached)
 
 
 def moment(text: str) -> datetime:
     """Return the moment that a person means; without an offset, it is in this machine's zone."""
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        written = datetime.fromisoformat(text)
+        found, other = (written.replace(fold=each).astimezone(UTC) for each in (0, 1))
     except (ValueError, OverflowError, OSError):
         raise refusal(
-            f"--at {text!r} is no moment", 'write it as "2026-11-23 06:40", or with +00:00'
+            f"--at {text[:60]!r} is no moment", 'write it as "2026-11-23 06:40", or with +00:00'
         ) from None
+    if found != other:
+        raise refusal(
+            f"--at {text!r}: that hour is there twice, or not at all, where clocks are set then",
+            f"write it with an offset, such as {min(found, other):%Y-%m-%dT%H:%M:%S}+00:00",
+        )
+    return found
 
 
-def check_key(backup: Manifest, key: Key) -> None:
-    """Refuse a key that does not open the backup, before anything is done."""
+def check(backup: Manifest, key: Key) -> None:
+    """Refuse a backup that the key does not open, or our MySQL, before anything is done."""
     if not key.opens(backup.recipients):
         raise refusal(
             f"the key does not open {backup.id}: that was encrypted for "
             f"{', '.join(backup.recipients)}",
             "give the file of such a key: --key",
+        )
+    series = re.match(r"(\d+)\.(\d+)", backup.version)
+    ours = tuple(int(part) for part in stack.MYSQL_SERIES.split("."))
+    if series is None or (int(series[1]), int(series[2])) > ours:
+        raise refusal(
+            f"{backup.id} is of MySQL {backup.version}, and this version has "
+            f"{stack.MYSQL_SERIES}, which takes nothing newer",
+            "restore with the version of this repository that made it",
         )
 
 
@@ -177,16 +215,18 @@ def check_passphrase(backup: Manifest, settings: Settings) -> None:
         )
 
 
-def show(way: Way, target: Home) -> None:
+def show(way: Way, target: Home, settings: Settings) -> None:
     """Print what will be done, and what is lost by it."""
     backup = way.backup
     upto = backup.as_of
     if way.to == "last":
-        upto = "the last change that was stored"
+        upto = f"the last change that was stored, of {state(way)}"
     elif way.to:
-        upto = str(EPOCH + timedelta(microseconds=int(way.to)))
+        upto = str(EPOCH + int(way.to) * MICROSECOND)
     rows = sum(table.rows for table in backup.tables.values())
     console.say(f"backup {backup.id} of {backup.as_of}: {console.size(backup.size)}, {rows:,} rows")
+    if backup.stack != settings.stack_name:
+        console.say(f"note: it is of another stack, {backup.stack}")
     console.say(f"brought to: {upto}")
     console.say(f"MLflow's schema: {backup.schema}; MySQL {backup.version}")
     where = target.host.name
@@ -198,11 +238,14 @@ def show(way: Way, target: Home) -> None:
         console.say(line)
 
 
+def state(way: Way) -> datetime:
+    """Return when the state that it leads to came about."""
+    return max(EPOCH + way.last * MICROSECOND, way.backup.time)
+
+
 def lost(way: Way, target: Home) -> list[str]:
     """Return what the database has that the restored one will not, as far as MLflow dates it."""
-    if way.to == "last":
-        return []
-    since = int(way.to) // 1000 if way.to else int(way.backup.time.timestamp() * 1000)
+    since = (state(way) - EPOCH) // timedelta(milliseconds=1)
     questions = {
         "runs begun since": f"SELECT COUNT(*) FROM mlflow.runs WHERE start_time > {since}",  # noqa: S608
         "versions of models": "SELECT COUNT(*) FROM mlflow.model_versions "  # noqa: S608
@@ -212,7 +255,9 @@ def lost(way: Way, target: Home) -> list[str]:
     for what, question in questions.items():
         done = target.host.run((*target.inside("db"), *ROOT, f"--execute={question}"))
         count = done.out.strip()
-        if done.code == 0 and count not in ("", "0"):
+        if done.code != 0 or not count.isdecimal():
+            return ["note: what is lost by it is not known: the database does not say"]
+        if count != "0":
             lines.append(f"lost: {count} {what}")
     return lines
 
@@ -221,15 +266,18 @@ def secure(target: Home) -> None:
     """Have what is there now backed up first, where something is and can be."""
     if not target.runs("backup"):
         return
+    try:
+        console.say(f"backed up as it is now: {order(target)}")
+    except OpsError as error:
+        console.say(f"note: no backup of what is there now: {error.cause}")
+
+
+def order(target: Home, kind: str = manifest.BASE) -> str:
+    """Have the backup service take a backup of a kind; return its id."""
+    words = (*target.inside("backup"), "python", "-m", "ops.keeper", "take", kind)
     with console.steps() as step:
-        done = target.host.follow(ordered(target), told(step))
-    if done.code != 0:
-        said = done.err.strip().splitlines()[-2:]
-        console.say(f"note: no backup of what is there now: {' '.join(said)}")
-        return
-    console.say(f"backed up as it is now: {answer(done.err)}")
-
-
-def ordered(target: Home, kind: str = manifest.BASE) -> Sequence[str]:
-    """Return the command that orders a backup."""
-    return (*target.inside("backup"), "python", "-m", "ops.keeper", "take", kind)
+        done = target.host.follow(words, told(step))
+    said = [line for line in done.err.splitlines() if manifest.ID.fullmatch(line)]
+    if done.code != 0 or not said:
+        raise from_output(done.code, done.err)
+    return said[-1]

@@ -1,22 +1,32 @@
 """A restored MySQL, in a container of its own with no network, before it is anybody's database."""
 
 import json
+import secrets
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ops import console, stack
-from ops.errors import OpsError, from_output
+from ops import console, images, stack
+from ops.errors import OpsError, from_output, refusal
 from ops.hosts import Host
 from ops.manifest import Manifest, Table
 from ops.settings import Settings
 
-__all__ = ["Fetched", "Scratch", "Way", "answer", "told"]
+__all__ = ["DRILL", "RESTORE", "Fetched", "Scratch", "Way"]
 
-LABEL = "mlflow-compose.restore"
-"""On the containers and volumes of a restore; its value is the stack."""
+RESTORE, DRILL = "restore", "drill"
+"""What one is for; a restore that goes on is nothing that a drill has left, nor the reverse."""
+
+LABEL = "mlflow-compose."
+"""With what it is for, on all containers and volumes; the value is the stack."""
+
+LOGS = "-logs"
+"""What the second volume's name has more than the first one's."""
+
+ROOM = 1.2
+"""Of what is unpacked: what has to be free, for it grows while logs are repeated."""
 
 START_SECONDS = 600.0
 """MySQL recovers before it answers, which takes as long as what was written in the last minutes."""
@@ -51,11 +61,19 @@ LOOK = "see what is there: docker logs"
 class Way:
     """How far a restore goes: to a backup's own state, to a moment after it, or to the last log.
 
-    `to` is what `fetch` takes: microseconds since 1970, `last`, or "".
+    `to` is what `fetch` takes: microseconds since 1970, `last`, or "". `logs` are the bytes of the
+    logs on the way, and `last` is the moment they lead to, in microseconds since 1970.
     """
 
     backup: Manifest
     to: str = ""
+    logs: int = 0
+    last: int = 0
+
+    @property
+    def room(self) -> int:
+        """The bytes of disk that it takes."""
+        return int(ROOM * (sum(each.plain_size for each in self.backup.objects) + self.logs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +91,57 @@ class Fetched:
 class Scratch:
     """The volumes and the container of one restore; `name` is what they begin with."""
 
-    def __init__(self, host: Host, settings: Settings, image: str, way: Way) -> None:
-        self.host, self.settings, self.image, self.way = host, settings, image, way
-        self.stack = settings.stack_name
-        self.volume = f"{self.stack}_db-{datetime.now(UTC):%Y%m%dT%H%M%SZ}".lower()
-        self.logs = f"{self.volume}-logs"
-        self.container = f"{self.volume}-mysql"
+    def __init__(self, host: Host, settings: Settings, way: Way, purpose: str = RESTORE) -> None:
+        self.host, self.settings, self.way = host, settings, way
+        self.stack, self.purpose = settings.stack_name, purpose
+        now = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}".lower()
+        self.volume = f"{self.stack}_db-{now}"
+        self.logs = f"{self.volume}{LOGS}"
+        self.container, self.reader = f"{self.volume}-mysql", f"{self.volume}-web"
+
+    @property
+    def label(self) -> str:
+        """How containers and volumes are known to be of such a restore of this stack."""
+        return f"{LABEL}{self.purpose}={self.stack}"
 
     @property
     def labelled(self) -> tuple[str, str]:
-        """How containers and volumes of this restore are known."""
-        return "--label", f"{LABEL}={self.stack}"
+        """The option of Docker that gives something the label."""
+        return "--label", self.label
+
+    def check_room(self) -> None:
+        """Refuse what Docker's disk would not hold; one that is not to be seen is trusted."""
+        root = images.engine(self.host).root
+        done = self.host.run(("df", "-Pk", root))  # in a virtual machine, as on a Mac, it fails
+        if done.code != 0:
+            return
+        free = int(done.out.splitlines()[-1].split()[3]) * 1024
+        if free < self.way.room:
+            raise refusal(
+                f"it takes {console.size(self.way.room)} on {self.host.name}, and "
+                f"{console.size(free)} are free on the disk of {root}",
+                "make room there; see what can go: docker system df --verbose",
+            )
+
+    def sweep(self, live: str) -> None:
+        """Remove what is left of one that was killed; never `live`, the volume of the database.
+
+        Nobody else may be at it. The volume of the logs is there before that of the data and goes
+        after it: the data of a restore without one were put in place once, whatever became of them.
+        """
+        label = ("--filter", f"label={self.label}")
+        left = self.host.check(("docker", "ps", "--all", "--quiet", *label), LOOK).split()
+        if left:
+            self.host.check(("docker", "rm", "--force", "--volumes", *left), LOOK)
+        there = self.host.check(("docker", "volume", "ls", "--quiet", *label), LOOK).split()
+        for logs in there:
+            data = logs.removesuffix(LOGS)
+            if data == logs:
+                continue
+            for gone in [data, logs] if data in there and data != live else [logs]:
+                remedy = f"see who holds it: docker ps --all --filter volume={gone}"
+                self.host.check(("docker", "volume", "rm", gone), remedy)
+            console.say(f"removed what a {self.purpose} left that was cut off: {data}")
 
     @contextmanager
     def volumes(self, *, keep: bool = True) -> Iterator[None]:
@@ -96,19 +154,26 @@ class Scratch:
         labels = [word for each in own for word in ("--label", each)] if keep else []
         remedy = "look at the Docker Engine: docker info"
         made = ("docker", "volume", "create", *self.labelled)
-        self.host.check((*made, *labels, self.volume), remedy)
-        self.host.check((*made, self.logs), remedy)
         gone = [self.volume, self.logs]
         try:
+            self.host.check((*made, self.logs), remedy)
+            self.host.check((*made, *labels, self.volume), remedy)
             yield
             if keep:
                 gone = [self.logs]
         finally:
-            self.host.run(("docker", "rm", "--force", "--volumes", self.container))
-            self.host.run(("docker", "volume", "rm", "--force", *gone))
+            # What cannot be removed now, the next one sweeps; what went wrong before says more.
+            with suppress(OpsError):
+                left = (self.reader, self.container)
+                self.host.run(("docker", "rm", "--force", "--volumes", *left))
+                for each in gone:
+                    self.host.check(("docker", "volume", "rm", "--force", each), LOOK)
 
-    def fetch(self, key: str, credentials: str) -> Fetched:
-        """Unpack the backup into the volumes; what is wrong with it shows here."""
+    def fetch(self, image: str, key: str, credentials: str) -> Fetched:
+        """Unpack the backup into the volumes; what is wrong with it shows here.
+
+        `image` is that of the backup service, and `credentials` the file with which it reaches S3.
+        """
         settings = self.settings
         environ = {
             "BACKUPS_DESTINATION": settings.backups_destination,
@@ -123,16 +188,23 @@ class Scratch:
             *("--cap-drop=ALL", "--security-opt=no-new-privileges:true"),
             *(f"--volume={self.volume}:/restore/data", f"--volume={self.logs}:/restore/logs"),
             *(f"--env={name}={value}" for name, value in environ.items() if value),
-            *(self.image, "python", "-m", "ops.keeper", "fetch", f"--id={self.way.backup.id}"),
+            *(image, "python", "-m", "ops.keeper", "fetch", f"--id={self.way.backup.id}"),
             *([f"--to={self.way.to}"] if self.way.to else []),
         )
         given = json.dumps({"key": key, "credentials": credentials}).encode()
         with console.steps() as step:
             done = self.host.follow(words, told(step), stdin=[given])
         if done.code != 0:
-            raise from_output(done.code, done.err)
-        found = json.loads(answer(done.err))
-        return Fetched(**{"after": [], **found})
+            said = from_output(done.code, done.err)
+            raise OpsError(said.cause, said.remedy)  # its refusal comes when much has been done
+        try:
+            found = json.loads(answer(done.err))
+            return Fetched(**{"after": [], **found})
+        except (ValueError, TypeError, IndexError):
+            raise OpsError(
+                f"the backup service did not say what it fetched: {done.err[-200:]!r}",
+                "see whether its image is of this version: invoke build",
+            ) from None
 
     @contextmanager
     def mysql(self) -> Iterator[None]:
@@ -183,21 +255,22 @@ class Scratch:
             self.inside("sync")  # what was unpacked and never touched since is on no disk yet
             self.host.check(stop, LOOK, deadline=STOP_SECONDS + 60)
         finally:
-            self.host.run(("docker", "rm", "--force", "--volumes", self.container))
+            with suppress(OpsError):
+                self.host.run(("docker", "rm", "--force", "--volumes", self.container))
 
     def _wait(self, *where: str) -> None:
         """Wait until MySQL answers; raise with its last words if it ends instead."""
         ping = f"mysqladmin {shlex.join(where)} --silent ping 2>/dev/null"
         script = f"for i in $(seq 1200); do {ping} && exit 0; sleep 0.5; done; exit 1"
         words = ("docker", "exec", self.container, "sh", "-c", script)
-        if self.host.run(words, deadline=START_SECONDS).code != 0:
+        if self.host.run(words, deadline=START_SECONDS + 60).code != 0:
             log = self.host.run(("docker", "logs", "--tail", "20", self.container))
             said = (log.out + log.err).strip()
             raise OpsError(f"MySQL does not start on the restored data:\n  {said}", LOOK)
 
     def _put(self, path: str, text: str) -> None:
         """Write a file in the container's memory."""
-        script = f"umask 077; cat > {path}; chown mysql {path} 2>/dev/null || true"
+        script = f"umask 077; cat > {path}"
         words = ("docker", "exec", "--interactive", self.container, "sh", "-c", script)
         self.host.check(words, LOOK, stdin=text.encode())
 
@@ -289,9 +362,11 @@ class Scratch:
             "SELECT CONCAT(trigger_schema, '.', trigger_name) FROM information_schema.triggers "
             "WHERE trigger_schema <> 'sys' ORDER BY 1"
         )
-        if [row[0] for row in listed] != made.triggers:
+        there = [row[0] for row in listed]
+        if sorted(there) != sorted(made.triggers):
             raise OpsError(
-                f"triggers are missing: {', '.join(made.triggers)}",
+                f"the triggers are {', '.join(there) or 'gone'}, and should be "
+                f"{', '.join(made.triggers) or 'none'}",
                 "take another backup: invoke list-backups",
             )
 

@@ -66,7 +66,9 @@ def test_anything_else_is_refused_with_its_place(change: dict[str, Any]) -> None
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"null", b"[" * 10**6, b" " * (5 * 1024**2)])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"\xff", b"null", b"[" * 10**6, b" " * (5 * 1024**2)]
+)
 def test_what_is_no_document_is_refused(data: bytes) -> None:
     with pytest.raises(OpsError, match="is no manifest"):
         Manifest.read(data, PLACE)
@@ -133,7 +135,7 @@ def test_one_that_makes_no_sense_does_not_hide_the_others(place: Vault) -> None:
     found, damaged = manifest.every(place)
 
     assert found == [MADE]
-    assert [each.cause.partition(" ")[0] for each in damaged] == [
-        "monthly/20261123T150342Z-1f3a9c/manifest.json",
-        "weekly/20261124T150342Z-1f3a9c/manifest.json",
+    assert [(each, error.cause.partition("/")[0]) for each, error in damaged.items()] == [
+        ("20261123T150342Z-1f3a9c", "monthly"),
+        ("20261124T150342Z-1f3a9c", "weekly"),
     ]

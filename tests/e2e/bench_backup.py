@@ -144,11 +144,12 @@ def bring(project: Project) -> dict[str, float]:
     newest = max(manifest.known(place), key=lambda each: each[1])[1]
     way = Way(manifest.find(place, newest))
     key = age_keys.find(settings, str(key_file(project)))
-    made = Scratch(LocalHost(), settings, stack.backup_image(settings), way)
+    made = Scratch(LocalHost(), settings, way)
     spent: dict[str, float] = {}
     begin = time.monotonic()
     with made.volumes(keep=False):
-        fetched = made.fetch(key.reveal(), stack.s3_credentials(settings))
+        image, credentials = stack.backup_image(settings), stack.s3_credentials(settings)
+        fetched = made.fetch(image, key.reveal(), credentials)
         spent["fetched"] = time.monotonic() - begin
         with made.mysql():
             made.replay("tail", fetched.tail)
