@@ -22,11 +22,22 @@ https://www.gnu.org/software/tar/manual/html_node/Standard.html
 """
 
 
+LONGEST_NAME = 4096
+"""Bytes: Linux has no longer ones."""
+
+
 def pack(folder: Path, sizes: dict[str, int] | None = None) -> Iterator[bytes]:
     """Yield the tar of a folder's contents; with `sizes` only these files, cut to these bytes.
 
     A file that is shorter than it was when it was begun is an error: a tar cannot say so.
     """
+    try:
+        yield from _packed(folder, sizes)
+    except OSError as error:
+        raise OpsError(f"{folder} was not read: {error}", "try again: invoke backup") from None
+
+
+def _packed(folder: Path, sizes: dict[str, int] | None) -> Iterator[bytes]:
     if sizes is None:
         names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     else:
@@ -71,7 +82,16 @@ class Unpacker:
 
     def write(self, data: bytes) -> int:
         """Take the next bytes."""
-        view = memoryview(data)
+        try:
+            self._take(memoryview(data))
+        except OSError as error:
+            raise OpsError(
+                f"what the backup holds cannot be written: {error}",
+                "make room on the disk that Docker's volumes are on, then again: invoke restore",
+            ) from None
+        return len(data)
+
+    def _take(self, view: memoryview) -> None:
         while view and not self.ended:
             if self.left:
                 view = self._content(view)
@@ -86,7 +106,6 @@ class Unpacker:
                 if len(self.head) == SIZE:
                     self._entry(bytes(self.head))
                     self.head.clear()
-        return len(data)
 
     def _content(self, view: memoryview) -> memoryview:
         part = view[: self.left]
@@ -108,6 +127,10 @@ class Unpacker:
             entry = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
             raise OpsError(f"the backup does not unpack: {error}", TAKE_ANOTHER) from None
+        if entry.size < 0 or (entry.type == LONG_NAME and entry.size > LONGEST_NAME):
+            raise OpsError(
+                f"the backup does not unpack: an entry of {entry.size} bytes", TAKE_ANOTHER
+            )
         self.left, self.padding = entry.size, -entry.size % SIZE
         if entry.type == LONG_NAME:
             self.name = bytearray()
@@ -143,6 +166,7 @@ def _safe(entry: tarfile.TarInfo) -> str:
     """Return the name of an entry; refuses what is no file or folder below this one."""
     name = PurePosixPath(entry.name)
     inside = name.parts and ".." not in name.parts and not name.is_absolute()
+    inside = inside and "\0" not in entry.name
     if not inside or not (entry.isreg() or entry.isdir()):
         raise OpsError(f"the backup holds {entry.name!r}, which is none of ours", TAKE_ANOTHER)
     return entry.name
