@@ -8,7 +8,8 @@ nothing: S3 is told to forget its parts, and the bucket's lifecycle ends those o
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,14 @@ AT_ONCE = 2
 
 TAKEN = {"PreconditionFailed", "412"}
 MISSING = {"NoSuchKey", "404"}
+ENDED = {*TAKEN, "NoSuchUpload"}
+"""What S3 says when it is told a second time to put the parts of an upload together."""
+
+BUSY = "ConditionalRequestConflict"
+"""What S3 says while an earlier call for the same name, which we gave up, is still at work."""
+
+PAUSES = (1.0, 3.0)
+"""In seconds, before it is asked again."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -97,12 +106,18 @@ class Vault:
         written by a call of ours whose answer got lost.
         """
         given = {**self.bucket.named, "Key": self.key(name), **self._kept(until)}
+        given |= {"Body": data, "ChecksumAlgorithm": "SHA256", "IfNoneMatch": "*"}
         with self.asking():
-            try:
-                self.s3.put_object(**given, Body=data, ChecksumAlgorithm="SHA256", IfNoneMatch="*")
-            except self.s3.exceptions.ClientError as error:
-                if code(error) not in TAKEN:
-                    raise
+            for pause in (*PAUSES, None):
+                try:
+                    self.s3.put_object(**given)
+                except self.s3.exceptions.ClientError as error:
+                    if code(error) == BUSY and pause is not None:
+                        time.sleep(pause)
+                        continue
+                    if code(error) not in TAKEN:
+                        raise
+                return
 
     @contextmanager
     def writing(self, name: str, size: int, until: datetime) -> "Iterator[Upload]":
@@ -122,9 +137,13 @@ class Vault:
             with self.asking():
                 yield upload
                 parts = upload.finish()
-                s3.complete_multipart_upload(
-                    **part, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
-                )
+                try:
+                    s3.complete_multipart_upload(
+                        **part, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+                    )
+                except s3.exceptions.ClientError as error:
+                    if not (lost(error) and Entry(name, upload.sent) in self.list(name)):
+                        raise
         except BaseException:
             upload.stop()
             try:
@@ -173,7 +192,7 @@ class Upload:
         self.waiting = io.BytesIO()
         self.pool = ThreadPoolExecutor(AT_ONCE)
         self.parts: list[Future[dict[str, Any]]] = []
-        self.on_sent: Callable[[int], None] = lambda _: None
+        self.sent = 0
 
     def write(self, data: bytes) -> int:
         """Take bytes; waits while enough of them are on their way."""
@@ -186,6 +205,7 @@ class Upload:
         if len(self.parts) >= AT_ONCE:
             self.parts[-AT_ONCE].result()
         data, self.waiting = self.waiting.getvalue(), io.BytesIO()
+        self.sent += len(data)
         self.parts.append(self.pool.submit(self._part, len(self.parts) + 1, data))
 
     def _part(self, number: int, data: bytes) -> dict[str, Any]:
@@ -193,7 +213,6 @@ class Upload:
         done = self.s3.upload_part(
             **self.given, PartNumber=number, Body=data, ChecksumSHA256=checksum
         )
-        self.on_sent(len(data))
         return {"PartNumber": number, "ETag": done["ETag"], "ChecksumSHA256": checksum}
 
     def finish(self) -> list[dict[str, Any]]:
@@ -208,6 +227,14 @@ class Upload:
     def stop(self) -> None:
         """Send nothing more."""
         self.pool.shutdown(cancel_futures=True)
+
+
+def lost(error: Any) -> bool:  # noqa: ANN401 - a ClientError
+    """Return whether an earlier try may have put the parts together, and only its answer got lost.
+
+    A first try that meets an object there has met somebody else's.
+    """
+    return code(error) in ENDED and error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
 
 
 def reach(settings: Settings, status: int = REFUSED) -> Vault:
