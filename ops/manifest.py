@@ -3,14 +3,15 @@
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Self, get_origin
 
 from ops.errors import OpsError, refusal
 from ops.generations import GENERATIONS
-from ops.gtids import GtidSet
+from ops.gtids import UUID, GtidSet
 from ops.vault import Vault
 
 __all__ = [
@@ -113,12 +114,33 @@ class Manifest:
         return datetime.fromisoformat(self.as_of)
 
     def stored(self, name: str) -> Stored:
-        """Return one of the objects; KeyError where there is none."""
-        return {each.name: each for each in self.objects}[name]
+        """Return one of the objects; refuses where there is none."""
+        for each in self.objects:
+            if each.name == name:
+                return each
+        raise refusal(
+            f"{self.id} is a {self.kind} and holds no {name}",
+            "take another backup: invoke list-backups",
+        )
 
     def text(self) -> bytes:
         """Return the document."""
         return (json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n").encode()
+
+    def problem(self, place: str) -> str:
+        """Return why it is not that of a place, or cannot be followed; "" where it can."""
+        GtidSet.parse(self.gtids)
+        if place != f"{self.folder}/{NAME}":
+            return f"it is that of {self.folder}"
+        if not all(OBJECT.fullmatch(each.name) for each in self.objects):
+            return "it names objects elsewhere"
+        if self.time.tzinfo is None:
+            return f"a moment in no zone: {self.as_of}"
+        if self.kind == BASE and not (
+            UUID.fullmatch(self.server) and LOG.fullmatch(self.first_log)
+        ):
+            return f"logs that are none: {self.server}, {self.first_log}"
+        return ""
 
     @classmethod
     def read(cls, data: bytes, place: str) -> Self:
@@ -127,21 +149,13 @@ class Manifest:
         try:
             entry = json.loads(data[:MOST])
             number = entry.pop("format")
+            if number != FORMAT:
+                problem = f"format {number}"
             entry["objects"] = [Stored(**each) for each in entry["objects"]]
             entry["tables"] = {name: Table(**each) for name, each in entry["tables"].items()}
             made = cls(**entry)
             _check_types(made, *made.objects, *made.tables.values())
-            GtidSet.parse(made.gtids)
-            if number != FORMAT:
-                problem = f"format {number}"
-            elif place != f"{made.folder}/{NAME}":
-                problem = f"it is that of {made.folder}"
-            elif not all(OBJECT.fullmatch(each.name) for each in made.objects):
-                problem = "it names objects elsewhere"
-            elif made.time.tzinfo is None:
-                problem = "it does not say in which zone its times are"
-            elif made.kind == BASE and not LOG.fullmatch(made.first_log):
-                problem = "it names no log to go on from"
+            problem = problem or made.problem(place)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             problem = problem or str(error)
         if problem:
@@ -202,15 +216,16 @@ def known(vault: Vault, kind: str = "") -> Iterator[tuple[str, str]]:
         for name in names:
             found = PLACE.fullmatch(name)
             its = DUMP if name.rpartition("/")[0] in dumps else BASE
-            if found and kind in ("", its):
-                yield found[1], found[2]
+            with suppress(ValueError):  # digits that are no time are no id of ours
+                if found and kind in ("", its) and begun(found[2]):
+                    yield found[1], found[2]
 
 
-def find(vault: Vault, identity: str, among: Iterable[tuple[str, str]] | None = None) -> Manifest:
+def find(vault: Vault, identity: str) -> Manifest:
     """Return the manifest of a backup by its id; refuses what is no id, or not there."""
     if not ID.fullmatch(identity):
         raise refusal(f"{identity[:60]!r} is no id of a backup", "take one of: invoke list-backups")
-    for generation, each in known(vault) if among is None else among:
+    for generation, each in known(vault):
         if each == identity:
             place = f"{generation}/{identity}/{NAME}"
             return Manifest.read(vault.read(place), place)

@@ -14,6 +14,13 @@ from tests.aws import Aws
 from tests.stored import a_manifest, a_vault, put
 
 MADE = a_manifest()
+OBJECT = {
+    "name": "x.tar.zst.age",
+    "size": 1,
+    "sha256": "",
+    "plain_size": 1,
+    "plain_sha256": "",
+}
 PLACE = f"{MADE.folder}/{manifest.NAME}"
 
 
@@ -35,17 +42,9 @@ def test_it_reads_as_it_was_written() -> None:
         {"id": "20261125T150342Z-ffffff"},
         {"generation": "weekly"},
         {"objects": [{"name": "../../x.tar.zst.age"}]},
-        {
-            "objects": [
-                {
-                    "name": "../x.tar.zst.age",
-                    "size": 1,
-                    "sha256": "",
-                    "plain_size": 1,
-                    "plain_sha256": "",
-                }
-            ]
-        },
+        {"objects": [{**OBJECT, "name": "../x.tar.zst.age"}]},
+        {"objects": [{**OBJECT, "name": "/etc/x.tar.zst.age"}]},
+        {"objects": [{**OBJECT, "name": "x.tar.zst.age\n"}]},
         {"tables": []},
         {"as_of": "yesterday"},
         {"as_of": "2026-11-25T15:03:43"},
@@ -54,7 +53,14 @@ def test_it_reads_as_it_was_written() -> None:
         {"recipients": "age1"},
         {"schema": None},
         {"tables": {"mlflow.runs": {"rows": "7", "checksum": 1}}},
+        {"as_of": None},
         {"more": 1},
+        {"gtids": "all of them"},
+        {"gtids": None},
+        {"server": "../other"},
+        {"first_log": "../binlog.000001"},
+        {"objects": [{**OBJECT, "size": "1"}]},
+        {"objects": {}, "tables": {"mlflow.runs": {}}},
     ],
     ids=str,
 )
@@ -66,8 +72,20 @@ def test_anything_else_is_refused_with_its_place(change: dict[str, Any]) -> None
     assert caught.value.code == 2
 
 
+def test_one_of_a_later_format_is_called_that_whatever_is_in_it() -> None:
+    with pytest.raises(OpsError, match="format 2"):
+        Manifest.read(b'{"format": 2, "id": "x", "new": []}', PLACE)
+
+
+def test_an_object_that_a_backup_does_not_have_is_refused() -> None:
+    with pytest.raises(OpsError, match="is a dump and holds no base") as caught:
+        a_manifest(kind=manifest.DUMP, objects=[]).stored("base.tar.zst.age")
+
+    assert caught.value.code == 2
+
+
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b"\xff", b"null", b"[" * 10**6, b" " * (5 * 1024**2)]
+    "data", [b"[" * 100_000, b"", b"{", b"[]", b"\xff", b"null", b" " * (5 * 1024**2)]
 )
 def test_what_is_no_document_is_refused(data: bytes) -> None:
     with pytest.raises(OpsError, match="is no manifest"):
@@ -84,7 +102,12 @@ def test_a_backup_exists_when_its_manifest_does(place: Vault) -> None:
 
 
 def test_what_only_looks_like_one_is_not_known(place: Vault) -> None:
-    for name in ("daily/x/manifest.json", f"hourly/{MADE.id}/manifest.json", f"{PLACE}.bak"):
+    for name in (
+        "daily/x/manifest.json",
+        "daily/99999999T999999Z-1f3a9c/manifest.json",  # digits, and no time
+        f"hourly/{MADE.id}/manifest.json",
+        f"{PLACE}.bak",
+    ):
         put(place, name, MADE.text())
 
     assert list(manifest.known(place)) == []
