@@ -134,7 +134,7 @@ class Donor:
     def schema(self) -> str:
         """Return the revision of MLflow's schema; "" where MLflow has not been yet."""
         with suppress(OpsError):
-            return str(self.one("SELECT version_num FROM mlflow.alembic_version")[0])
+            return "".join(self.column("SELECT version_num FROM mlflow.alembic_version"))
         return ""
 
     @contextmanager

@@ -128,6 +128,61 @@ def test_a_database_without_mlflow_has_no_schema(asked: Asked) -> None:
     assert Donor("db").schema() == ""
 
 
+def test_nor_has_one_whose_first_migration_was_cut_off(asked: Asked) -> None:
+    assert Donor("db").schema() == ""
+
+    asked.rows = {"SELECT version_num": [("abc123",)]}
+    assert Donor("db").schema() == "abc123"
+
+
+def test_a_cursor_of_a_checkpoint_is_closed_also_when_what_uses_it_fails(asked: Asked) -> None:
+    when = datetime(2026, 11, 25, 1, 2, 3, 45)  # noqa: DTZ001 - as PyMySQL has it
+    asked.rows = {
+        "SELECT @@global.gtid_executed, UTC": [("", when)],
+        "SHOW BINARY LOG STATUS": [("binlog.000001", 4, "", "", "")],
+    }
+    with pytest.raises(KeyboardInterrupt), Donor("db").checkpoint() as (point, _):
+        raise KeyboardInterrupt
+
+    assert (point.gtids, point.position) == ("", 4)
+    assert point.as_of == "2026-11-25T01:02:03.000045+00:00"
+    assert asked.log[-1] == "closed"
+    assert "UNLOCK TABLES" in asked.log
+
+
+def test_what_mysql_says_while_it_counts_is_an_error_in_our_words(asked: Asked) -> None:
+    asked.rows = {
+        "SELECT @@global.gtid_executed, UTC": [("", datetime(2026, 11, 25))],  # noqa: DTZ001
+        "SHOW BINARY LOG STATUS": [("binlog.000001", 4, "", "", "")],
+        "SELECT table_schema": [("mlflow", "runs")],
+    }
+    asked.refuses = "SELECT COUNT"
+    with (
+        pytest.raises(OpsError, match="MySQL says: Lock wait timeout"),
+        Donor("db").checkpoint() as (_, cursor),
+    ):
+        census(cursor)
+
+    assert asked.log[-1] == "closed"
+
+
+def test_what_has_no_text_is_named_by_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise pymysql.err.InterfaceError
+
+    monkeypatch.setattr("pymysql.connect", refuse)
+    with pytest.raises(OpsError, match="MySQL says: InterfaceError"):
+        Donor("db").executed()
+
+
+def test_a_copy_that_would_lack_rows_is_told_by_the_engine(asked: Asked) -> None:
+    asked.rows = {"SELECT CONCAT(table_schema": [("mlflow.old",)]}
+
+    assert Donor("db").uncloned() == ["mlflow.old"]
+    [question] = [line for line in asked.log if "engine" in line]
+    assert "NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')" in question
+
+
 def test_every_table_is_counted_and_summed_up(asked: Asked) -> None:
     asked.rows = {
         "SELECT table_schema": [("mlflow", "runs"), ("mlflow", "tags")],
