@@ -44,6 +44,14 @@ class Origin(NamedTuple):
     artifacts: dict[str, object]
 
 
+class Known(NamedTuple):
+    """What is known of a database beside its tables."""
+
+    schema: str
+    accounts: list[str]
+    triggers: list[str]
+
+
 class Content(NamedTuple):
     """What goes into an object: its name, its bytes, and about how many these are."""
 
@@ -70,6 +78,8 @@ def take(origin: Origin, told: Told) -> Manifest:
         donor.checkpoint() as (point, cursor),
         ThreadPoolExecutor(1) as pool,
     ):
+        # Asked now: hours later, a migration may have changed them.
+        known = Known(donor.schema(), donor.accounts(), donor.triggers())
         # Counting takes MySQL about as long as storing takes us, so both go on at a time.
         counted = pool.submit(census, cursor)
         content = Content(f"{folder}/base.tar.zst.age", tarball.pack(copy), total)
@@ -90,14 +100,14 @@ def take(origin: Origin, told: Told) -> Manifest:
         finished=datetime.now(UTC).isoformat(),
         server=server.uuid,
         version=server.version,
-        schema=donor.schema(),
+        schema=known.schema,
         first_log=first,
         gtids=point.gtids,
         as_of=point.as_of,
         objects=[base, tail],
         tables=tables,
-        accounts=donor.accounts(),
-        triggers=donor.triggers(),
+        accounts=known.accounts,
+        triggers=known.triggers,
         secrets=origin.secrets,
         recipients=origin.recipients,
         artifacts=origin.artifacts,

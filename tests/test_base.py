@@ -1,6 +1,7 @@
 """A base of a MySQL that is a double: what is stored, and what is left when it fails."""
 
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from ops import manifest, seals
+from ops import base, manifest, seals, vault
+from ops.binlog import ROTATE
 from ops.errors import OpsError
 from ops.manifest import Manifest, Table
 from ops.vault import Vault
 from tests.aws import Aws, Fault
 from tests.binlogs import SERVER
-from tests.stored import PRIVATE, FakeDonor, a_base, a_donor, a_vault, names
+from tests.stored import PRIVATE, FakeDonor, a_base, a_donor, a_vault, names, put
 
 
 @pytest.fixture
@@ -160,3 +162,145 @@ def test_progress_is_told_step_by_step(place: Vault, donor: FakeDonor) -> None:
         "counting",
         "storing tail",
     ]
+
+
+def uploads(place: Vault) -> list[Any]:
+    found: list[Any] = place.s3.list_multipart_uploads(Bucket=place.bucket.name).get("Uploads", [])
+    return found
+
+
+@pytest.mark.parametrize("label", ["copying", "storing base", "storing tail", "counting"])
+def test_an_order_to_stop_leaves_neither_copy_nor_upload(
+    place: Vault, donor: FakeDonor, label: str
+) -> None:
+    def stop(each: str, *_: int) -> None:
+        if each == label:
+            raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        a_base(place, donor, stop)
+
+    assert list(donor.spool.iterdir()) == []
+    assert list(manifest.known(place)) == []
+    assert uploads(place) == []
+
+
+def large(donor: FakeDonor) -> None:
+    """Have a copy of many parts."""
+    original = donor.clone
+
+    def clone(folder: Path) -> None:
+        original(folder)
+        (donor.spool / folder.name / "large").write_bytes(os.urandom(20 * 1024**2))
+
+    donor.clone = clone  # type: ignore[method-assign]
+
+
+def test_credentials_that_expire_while_it_is_stored_are_called_that(
+    aws: Aws, place: Vault, donor: FakeDonor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vault, "PART", 5 * 1024**2)
+    large(donor)
+    expired = Fault(lambda _, call: call.fields.get("partNumber") == "2", "ExpiredToken")
+    with aws.failing(expired), pytest.raises(OpsError, match="credentials have expired"):
+        a_base(place, donor)
+
+    assert names(place) == []
+    assert uploads(place) == []
+    assert list(donor.spool.iterdir()) == []
+
+
+def test_a_copy_that_goes_away_while_it_is_read_is_an_error(place: Vault, donor: FakeDonor) -> None:
+    def sweep(label: str, *_: int) -> None:
+        if label == "storing base":
+            shutil.rmtree(donor.spool, ignore_errors=True)
+
+    with pytest.raises(OpsError, match="was not read"):
+        a_base(place, donor, sweep)
+
+    assert names(place) == []
+
+
+def test_what_fails_while_it_counts_leaves_no_manifest(
+    place: Vault, donor: FakeDonor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Any) -> None:
+        raise OpsError("MySQL says: gone away", "look")
+
+    monkeypatch.setattr(base, "census", fails)
+    with pytest.raises(OpsError, match="gone away"):
+        a_base(place, donor)
+
+    assert list(manifest.known(place)) == []
+    assert list(donor.spool.iterdir()) == []
+
+
+def test_a_manifest_whose_answer_got_lost_is_there_once(
+    aws: Aws, place: Vault, donor: FakeDonor
+) -> None:
+    lost: list[int] = []
+
+    def first(_: int, call: Any) -> bool:
+        hit = call.operation == "PutObject" and not lost
+        lost.extend([1] * hit)
+        return bool(hit)
+
+    with aws.failing(Fault(first, "InternalError", 500, done=True)):
+        made = a_base(place, donor)
+
+    assert manifest.find(place, made.id) == made
+
+
+def test_a_migration_after_the_counted_state_is_not_in_the_manifest(
+    place: Vault, donor: FakeDonor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def migrate(label: str, *_: int) -> None:
+        if label == "storing base":
+            monkeypatch.setattr(donor, "triggers", lambda: ["mlflow.new"])
+            monkeypatch.setattr(donor, "schema", lambda: "def456")
+
+    made = a_base(place, donor, migrate)
+
+    assert made.schema == "abc123"
+    assert made.triggers == ["mlflow.prevent_secrets_aad_mutation"]
+
+
+def test_the_tail_ends_at_the_counted_state_however_much_is_written_after_it(
+    place: Vault, donor: FakeDonor
+) -> None:
+    wanted: dict[str, int] = {}
+
+    def write(label: str, *_: int) -> None:
+        if label == "storing base" and not wanted:
+            for name in ("binlog.000002", "binlog.000003"):
+                wanted[name] = (donor.data / name).stat().st_size
+            donor.commit("binlog.000003", range(9, 40), 8)
+            donor.write("binlog.000004", b"later")
+
+    original = donor.clone
+
+    def clone(folder: Path) -> None:
+        original(folder)
+        donor.commit("binlog.000002", range(6, 8), 5, end=ROTATE)
+        donor.commit("binlog.000003", range(8, 9), 7)
+
+    donor.clone = clone  # type: ignore[method-assign]
+    made = a_base(place, donor, write)
+
+    assert members(place, made, "tail") == wanted
+    assert (made.first_log, made.gtids) == ("binlog.000002", f"{SERVER}:1-8")
+
+
+def test_logs_that_lead_nowhere_are_an_error_and_no_loop(place: Vault, donor: FakeDonor) -> None:
+    donor.rotate = lambda: "binlog.000009"  # type: ignore[method-assign]
+    with pytest.raises(OpsError, match=r"binlog\.000009 is gone"):
+        a_base(place, donor)
+
+
+def test_backups_from_the_future_and_names_that_are_no_time_do_not_stop_it(
+    place: Vault, donor: FakeDonor
+) -> None:
+    for identity in ("20991231T000000Z-ffffff", "99999999T999999Z-ffffff"):
+        put(place, f"monthly/{identity}/{manifest.NAME}", b"{}")
+
+    assert a_base(place, donor).generation == "monthly"
