@@ -7,8 +7,11 @@ other transactions then.
 
 import hashlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 
 from ops import generations, seals
@@ -56,16 +59,16 @@ class Shipper:
         last = max((each.file for each in found), key=_numbered)
         way = unbroken([each for each in found if each.file == last], self.server, last)
         at = way.segments[-1].end if way.segments else 0
-        if last in logs and (self.folder / last).stat().st_size >= at:
-            return Place(last, at, self._border(last, at))
-        if following(last) in logs:
-            return Place(following(last))
-        self.gap = True  # logs are gone that were never stored: a new base is due
-        return Place(logs[0])
+        with suppress(FileNotFoundError):
+            if last in logs and (self.folder / last).stat().st_size >= at:
+                return Place(last, at, self._border(last, at))
+        # What was not stored of it yet is gone, if there was any: a new base is due.
+        self.gap = True
+        return Place(following(last) if following(last) in logs else logs[0])
 
     def _border(self, file: str, at: int) -> int:
         """Return the last end of a transaction up to a position."""
-        with (self.folder / file).open("rb") as stream:
+        with undamaged(file), (self.folder / file).open("rb") as stream:
             border = 0
             while border < at:
                 log = scan(stream, border, most=PIECE)
@@ -85,10 +88,10 @@ class Shipper:
         place, path = self.place, self.folder / self.place.file
         ended = (self.folder / following(place.file)).exists()
         try:
-            with path.open("rb") as stream:
+            with undamaged(place.file), path.open("rb") as stream:
                 log = scan(stream, place.border, most=PIECE)
                 executed = GtidSet.parse(self.donor.executed())
-                whole = [each for each in log.transactions if each.gtid in executed]
+                whole = list(takewhile(lambda each: each.gtid in executed, log.transactions))
                 complete = len(whole) == len(log.transactions)
                 end = log.end if complete else max([place.border, *(each.end for each in whole)])
                 committed = max((each.committed for each in whole), default=0)
@@ -96,14 +99,15 @@ class Shipper:
                     self._store(stream, end, committed, now)
                     place.border = end
                     return True
-        except Damaged as damage:
-            raise OpsError(
-                f"the binary log {place.file} is damaged: {damage}",
-                "take a base: invoke backup; then look at the disk",
-            ) from None
         except FileNotFoundError:
+            first = self.donor.logs()[0]
+            if first == place.file:
+                raise OpsError(
+                    f"{path} is not there, and MySQL says that it is",
+                    "see where the volume of the database is: invoke doctor",
+                ) from None
             self.gap = True
-            self.place = Place(self.donor.logs()[0])
+            self.place = Place(first)
             return True
         if ended and complete:
             self.place = Place(following(place.file))
@@ -133,14 +137,26 @@ class Shipper:
 
     def forget(self, before: datetime) -> None:
         """Have MySQL delete logs that are stored and older than a moment."""
-        old = [
-            name
-            for name in self.donor.logs()
-            if _numbered(name) < _numbered(self.place.file)
-            and (self.folder / name).stat().st_mtime < before.timestamp()
-        ]
-        if old:
-            self.donor.forget(following(old[-1]))
+
+        def old(name: str) -> bool:
+            stored = _numbered(name) < _numbered(self.place.file)
+            return stored and (self.folder / name).stat().st_mtime < before.timestamp()
+
+        with suppress(FileNotFoundError):  # MySQL has ends of its own for logs
+            if names := list(takewhile(old, self.donor.logs())):
+                self.donor.forget(following(names[-1]))
+
+
+@contextmanager
+def undamaged(file: str) -> Iterator[None]:
+    """Have damage in a log said."""
+    try:
+        yield
+    except Damaged as damage:
+        raise OpsError(
+            f"the binary log {file} is damaged: {damage}",
+            "take a base: invoke backup; then look at the disk",
+        ) from None
 
 
 def _numbered(file: str) -> tuple[int, str]:
