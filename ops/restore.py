@@ -128,7 +128,29 @@ def choose(place: Vault, asked: Asked) -> Way:
     earlier = [each for each in bases if each.time <= wanted]
     if not earlier:
         raise refusal(f"the first backup stands for {bases[0].as_of}, which is after {wanted}", SEE)
+    check_unprotected(place, earlier[-1], bases, wanted)
     return way_on(place, earlier[-1], wanted)
+
+
+def check_unprotected(
+    place: Vault, backup: Manifest, bases: Sequence[Manifest], wanted: datetime
+) -> None:
+    """Refuse a moment at which another MySQL was the database already, without a backup yet.
+
+    That is so for some seconds after a restore. The logs of the one before lead past it.
+    """
+    later = [each for each in bases if each.time > wanted and each.server != backup.server]
+    if not later:
+        return
+    names = (entry.name for entry in place.list(f"logs/{later[0].server}/"))
+    pieces = [each for each in map(Segment.parse, names) if each is not None]
+    began = min((each.committed for each in pieces if each.committed), default=0)
+    if began and EPOCH + began * MICROSECOND <= wanted:
+        raise refusal(
+            f"at {wanted} a restored MySQL was the database, since {EPOCH + began * MICROSECOND}, "
+            f"and its first backup stands for {later[0].as_of}",
+            "take a moment before the one or after the other",
+        )
 
 
 def found_bases(place: Vault) -> list[Manifest]:

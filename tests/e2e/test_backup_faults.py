@@ -40,6 +40,7 @@ def team(make_project: Callable[..., Project], the_lab: lab.Lab) -> Project:
     project.invoke("backup-key")
     project.invoke("up", "--engine", "compose")
     project.invoke("smoke")
+    wait_for(lambda: {"base", "dump"} == {each["kind"] for each in listed(project)}, 90, "backups")
     return project
 
 
