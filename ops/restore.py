@@ -1,6 +1,7 @@
 """A database brought back: into a new volume, proven there, and only then put in place."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
