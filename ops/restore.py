@@ -61,6 +61,7 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
         settings = settings.with_secrets()
         made = Scratch(target.host, settings, way)
         before = target.volume()
+        kept = target.host.run(("docker", "volume", "inspect", before)).code == 0
         made.sweep(before)
         made.check_room()
         secure(target)
@@ -69,7 +70,7 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
             bring(made, key, image, credentials)
             with console.progress("putting it in place"):
                 serving = target.take(made.volume)
-    if target.host.run(("docker", "volume", "inspect", before)).code == 0:
+    if kept:
         forget = f"when you are sure: docker volume rm {before}"
         console.say(f"kept, in case: the volume {before}; {forget}")
     if serving:

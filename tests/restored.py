@@ -76,7 +76,8 @@ class Docker(FakeHost):
         self.made, self.found = made, found or AFTER
         self.volumes: dict[str, str] = {LIVE: ""}
         self.containers: dict[str, str] = {"live-db": ""}
-        self.executed = "nothing"
+        self.executed = ""
+        self.leads_to = {"tail": made.gtids, "after": self.found["gtids"]}
         self.free = 10**9
         self.rows: dict[str, list[Any]] = {
             name: [table.rows, table.checksum] for name, table in made.tables.items()
@@ -182,10 +183,9 @@ class Docker(FakeHost):
 
     def do_exec(self, words: list[str], stdin: bytes) -> Result:
         text = words[-1]
-        if "/restore/logs/tail/" in text:
-            self.executed = self.made.gtids
-        if "/restore/logs/after/" in text:
-            self.executed = self.found["gtids"]
+        for folder, gtids in self.leads_to.items():
+            if f"/restore/logs/{folder}/" in text:
+                self.executed = gtids
         if words[-4:-1] and "--execute=" in text:
             return Result(0, self.answer(text.removeprefix("--execute=")), "")
         assert bool(stdin) == ("cat > " in text)
@@ -257,8 +257,10 @@ class FakeHome(LocalHome):
     def lock(self, name: str) -> Iterator[None]:
         """Hold a lock; everything is done within it."""
         self.locked.append(name)
-        yield
-        self.locked.append(f"{name} no more")
+        try:
+            yield
+        finally:
+            self.locked.append(f"{name} no more")
 
     def take(self, volume: str) -> bool:
         assert volume in self.local.volumes
