@@ -66,7 +66,8 @@ class Docker(FakeHost):
     """A machine whose Docker is a double.
 
     `breaks` is told each command before it runs, with its number, and may raise, or answer
-    in its place. `answers` are for what Docker is not asked, as in `FakeHost`.
+    in its place; where it is `late`, the command has been done by then. `answers` are for what
+    Docker is not asked, as in `FakeHost`.
     """
 
     name = "the-host"
@@ -84,7 +85,7 @@ class Docker(FakeHost):
         }
         self.triggers = list(made.triggers)
         self.breaks: Callable[[int, str], Result | None] = lambda *_: None
-        self.taken: list[str] = []
+        self.late, self.ended = False, ""
 
     @property
     def left(self) -> list[str]:
@@ -104,9 +105,14 @@ class Docker(FakeHost):
         line = shlex.join(words)
         self.lines.append(line)
         self.given.append(stdin)
-        instead = self.breaks(len(self.lines), line)
-        if instead is not None:
-            return instead
+        number = len(self.lines)
+        done = self._done(words, stdin) if self.late else None
+        instead = self.breaks(number, line)
+        self.containers.pop(self.ended, None)  # one that ends by itself and was not cut off
+        return instead or done or self._done(words, stdin)
+
+    def _done(self, words: Sequence[str], stdin: bytes) -> Result:
+        line = shlex.join(words)
         for start, answer in self.answers.items():
             if line.startswith(start):
                 return answer if isinstance(answer, Result) else Result(0, answer, "")
@@ -169,8 +175,10 @@ class Docker(FakeHost):
     def do_run(self, words: list[str], stdin: bytes) -> Result:
         name = next(word.partition("=")[2] for word in words if word.startswith("--name="))
         assert name not in self.containers
-        if "--detach" in words:
+        if "--detach" in words or self.late:
             self.containers[name] = label_of(words)
+            self.ended = "" if "--detach" in words else name
+        if "--detach" in words:
             return OK
         if "ops.keeper" in words:
             assert json.loads(stdin)["key"]

@@ -527,12 +527,15 @@ TOLERATED = (
 """Commands without which a restore can be: what they are for is said to be missing, or swept."""
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("manner", MANNERS)
 def test_whatever_fails_leaves_the_database_and_nothing_else(
     settings: Settings,
     host: Docker,
     monkeypatch: pytest.MonkeyPatch,
     manner: str,
+    *,
+    late: bool,
 ) -> None:
     at_home(monkeypatch, restore, FakeHome(settings, host))
     monkeypatch.setattr(FakeHome, "credentials", lambda _: "")
@@ -542,7 +545,7 @@ def test_whatever_fails_leaves_the_database_and_nothing_else(
     for number in range(1, count + 1):
         other = Docker()
         other.answers = host.answers
-        other.breaks = at(number, MANNERS[manner])
+        other.breaks, other.late = at(number, MANNERS[manner]), late
         home = FakeHome(settings, other)
         at_home(monkeypatch, restore, home)
         error = tried()

@@ -74,7 +74,8 @@ def test_what_went_wrong_is_not_hidden_by_a_host_that_is_lost_then() -> None:
     host = Docker()
 
     def go_wrong() -> None:
-        with scratch(host).volumes():
+        made = scratch(host)
+        with made.volumes(), made.mysql():
             host.breaks = loses
             raise ValueError("the first")
 
