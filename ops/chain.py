@@ -83,6 +83,11 @@ def following(file: str) -> str:
     return _named(_number(file) + 1)
 
 
+def numbered(file: str) -> tuple[int, str]:
+    """Return what puts logs in their order: binlog.1000000 comes after binlog.999999."""
+    return len(file), file
+
+
 def _number(file: str) -> int:
     return int(file.removeprefix(BASE))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from ops import manifest, seals, tarball, vault
 from ops.base import Told
 from ops.binlog import Damaged, Log, scan
-from ops.chain import Continuity, Segment, stop_before, unbroken
+from ops.chain import Continuity, Segment, numbered, stop_before, unbroken
 from ops.errors import OpsError
 from ops.gtids import GtidSet
 from ops.manifest import Manifest, Stored
@@ -66,12 +66,10 @@ def fetch(settings: Settings, options: argparse.Namespace, told: Told) -> None:
     for name, folder in (("base", DATA), ("tail", tail)):
         unpack((place, made, key), name, folder, told)
     proven = Continuity()
-    for file in sorted(tail.iterdir()):
-        feed(proven, file)
-    reached: dict[str, object] = {
-        "tail": sorted(each.name for each in tail.iterdir()),
-        "gtids": made.gtids,
-    }
+    files = sorted((each.name for each in tail.iterdir()), key=numbered)
+    for name in files:
+        feed(proven, tail / name)
+    reached: dict[str, object] = {"tail": files, "gtids": made.gtids}
     if options.to:
         moment = None if options.to == LAST else int(options.to)
         reached |= follow(place, made, key, moment, told)
@@ -135,7 +133,7 @@ def feed(proven: Continuity, file: Path) -> Log:
         with file.open("rb") as stream:
             log = scan(stream)
         proven.feed(log, file.name)
-    except Damaged as damage:
+    except (Damaged, ValueError, IsADirectoryError) as damage:
         raise OpsError(
             f"the log {file.name} does not fit: {damage}",
             "take another backup, or an earlier moment: invoke list-backups",
@@ -181,7 +179,7 @@ def follow(place: Vault, made: Manifest, key: str, moment: Moment, told: Told) -
                     "take an earlier backup: invoke list-backups",
                 )
         executed = base | (proven.executed - late)
-        count += cut
+        count += sum(each.gtid not in base for each in log.transactions[:cut])
         if cut:
             last = log.transactions[cut - 1].committed
         if stopped:

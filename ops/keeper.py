@@ -24,11 +24,12 @@ from typing import Any
 
 from ops import base, dump, fetching, manifest, vault
 from ops.base import Origin
+from ops.chain import unbroken
 from ops.donor import Donor
-from ops.errors import FAILED, OpsError, refusal
+from ops.errors import FAILED, REFUSED, OpsError, refusal
 from ops.manifest import Manifest
 from ops.settings import Settings
-from ops.shipping import Shipper
+from ops.shipping import Shipper, stored
 from ops.vault import Vault
 
 __all__ = ["due", "main"]
@@ -45,11 +46,12 @@ WAIT_SECONDS = 15.0
 LOOK_SECONDS = 60.0
 """Between two looks at what drills left."""
 
-RETRY = timedelta(minutes=10)
+RETRY_SECONDS = 600.0
 """After a base failed: it costs MySQL something."""
 
-WEEK = timedelta(days=6)
-"""Added to when the last dump was: the next one is due on the seventh day."""
+DAY = timedelta(days=1)
+WEEK = 7 * DAY
+"""Between two dumps."""
 
 TAKERS: dict[str, Callable[[base.Origin, base.Told], Manifest]] = {
     manifest.BASE: base.take,
@@ -72,7 +74,8 @@ class Keeper:
         self.stop = threading.Event()
         self.last: Manifest | None = None
         self.dumped: datetime | None = None
-        self.failed_at: datetime | None = None
+        self.gap = False
+        self.failed_at: float | None = None
         self.work: threading.Thread | None = None
         self.look_at = 0.0
 
@@ -90,17 +93,18 @@ class Keeper:
                     self.state |= {"shipped_to": asked, "log": shipper.place.file}
                 else:
                     pause = 0
-                self.state.pop("error", None)
-                self.state.pop("error_since", None)
                 shipper.forget(datetime.now(UTC) - KEEP_LOGS)
-                if shipper.gap:
-                    self.last, shipper.gap = None, False
+                self.heed(shipper)
                 self.look(shipper.vault)
                 self.schedule(shipper.vault)
-            except OpsError as error:
-                say(error)
-                self.state |= {"error": error.cause}
+                self.state.pop("error", None)
+                self.state.pop("error_since", None)
+            except (OpsError, OSError) as error:
+                trouble = in_words(error)
+                say(trouble)
+                self.state |= {"error": trouble.cause}
                 self.state.setdefault("error_since", moment())
+                self.heed(shipper)
                 pause, shipper = WAIT_SECONDS, None
             self.tell()
             self.stop.wait(pause)
@@ -113,7 +117,15 @@ class Keeper:
         dumped = newest(place, server.uuid, manifest.DUMP)
         self.dumped = dumped.time if dumped else None
         self.state["server"] = server.uuid
-        return Shipper(place, self.donor, server.uuid, DATA, self.settings.recipients)
+        made = Shipper(place, self.donor, server.uuid, DATA, self.settings.recipients)
+        self.heed(made)
+        self.gap = self.gap or broken(place, self.last)
+        return made
+
+    def heed(self, shipper: Shipper | None) -> None:
+        """Remember a gap: once a piece is stored beyond it, another shipper sees none."""
+        if shipper is not None and shipper.gap:
+            self.gap, shipper.gap = True, False
 
     def look(self, place: Vault) -> None:
         """Ask now and then when a restore was proven last: that is done elsewhere."""
@@ -128,12 +140,12 @@ class Keeper:
         self.state["last"] = summary(self.last)
         if self.work is not None and self.work.is_alive():
             return
-        if self.failed_at and now - self.failed_at < RETRY:
+        if self.failed_at is not None and time.monotonic() - self.failed_at < RETRY_SECONDS:
             return
         at = self.settings.backup_at
-        if due(self.last.time if self.last else None, now, at):
+        if self.gap or due(self.last.time if self.last else None, now, at):
             kind = manifest.BASE
-        elif due(self.dumped and self.dumped + WEEK, now, at):
+        elif due(self.dumped, now, at, WEEK - DAY):
             kind = manifest.DUMP
         else:
             return
@@ -142,6 +154,7 @@ class Keeper:
 
     def take(self, place: Vault, kind: str) -> None:
         """Take a backup and remember how that ended."""
+        gap, self.gap = self.gap, self.gap and kind != manifest.BASE
         try:
             made = take(self.settings, place, kind, lambda *_: None)
             if kind == manifest.BASE:
@@ -150,44 +163,65 @@ class Keeper:
                 self.dumped = made.time
             self.failed_at = None
             self.state.pop("base_error", None)
-        except OpsError as error:
-            self.failed(error)
         except Exception as error:  # noqa: BLE001 - a disk that is full, say: it is tried again
-            self.failed(
-                OpsError(f"{type(error).__name__}: {error}", "see why, then: invoke backup")
-            )
+            self.gap = self.gap or gap
+            self.failed(in_words(error))
 
     def failed(self, error: OpsError) -> None:
         """Remember why a backup failed, and when."""
         say(error)
-        self.failed_at = datetime.now(UTC)
+        self.failed_at = time.monotonic()
         self.state["base_error"] = error.cause
 
     def tell(self) -> None:
         """Write how it stands, for whoever asks."""
         self.state["at"] = moment()
         draft = STATE.with_suffix(".new")
-        draft.write_text(json.dumps(self.state) + "\n", "utf-8")
-        draft.replace(STATE)
+        try:
+            draft.write_text(json.dumps(self.state) + "\n", "utf-8")
+            draft.replace(STATE)
+        except OSError as error:  # on a full disk it is all the more important to ship
+            say(in_words(error))
 
 
-def due(last: datetime | None, now: datetime, at: str) -> bool:
-    """Say whether a base is due: the last one is from before the last time of the day `at`."""
+def due(last: datetime | None, now: datetime, at: str, more: timedelta = 0 * DAY) -> bool:
+    """Say whether a backup is due: the last one is from before the last time of the day `at`.
+
+    `more` is how much older than that it may be. One from the future, by a clock that was ahead,
+    is no reason to make none.
+    """
     hour, minute = (int(part) for part in at.split(":"))
     today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    latest = today if today <= now else today - timedelta(days=1)
-    return last is None or last < latest
+    latest = today if today <= now else today - DAY
+    return last is None or last + more < latest or last > now + DAY
 
 
 def newest(place: Vault, server: str, kind: str) -> Manifest | None:
     """Return the newest backup of a kind of a MySQL."""
     found = sorted(manifest.known(place), key=lambda each: each[1], reverse=True)
+    ahead = datetime.now(UTC) + DAY
     for generation, identity in found:
+        if manifest.begun(identity) > ahead:
+            continue
         name = f"{generation}/{identity}/{manifest.NAME}"
-        made = Manifest.read(place.read(name), name)
+        try:
+            made = Manifest.read(place.read(name), name)
+        except OpsError as error:
+            if error.code != REFUSED:
+                raise
+            say(error)  # one that is not ours keeps nobody from shipping
+            continue
         if made.kind == kind and made.server == server:
             return made
     return None
+
+
+def broken(place: Vault, last: Manifest | None) -> bool:
+    """Say whether logs are missing after a backup."""
+    if last is None:
+        return False
+    way = unbroken(stored(place, last.server, last.first_log), last.server, last.first_log)
+    return way.gap is not None
 
 
 def take(settings: Settings, place: Vault, kind: str, told: base.Told) -> Manifest:
@@ -236,6 +270,16 @@ def moment() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def in_words(error: Exception) -> OpsError:
+    """Return an error as a person reads it: a full disk, for example, is none of ours."""
+    if isinstance(error, OpsError):
+        return error
+    return OpsError(
+        f"{type(error).__name__}: {error}",
+        "see whether the disk that Docker's volumes are on is full; then again",
+    )
+
+
 def say(error: OpsError) -> None:
     """Write an error to the log."""
     print(f"{moment()} {error.message}", file=sys.stderr, flush=True)
@@ -265,13 +309,13 @@ def main() -> int:
     commands.add_parser("state")
     fetching.arguments(commands.add_parser("fetch"))
     options = parser.parse_args()
-    settings = Settings.load(Path("/nonexistent"))
 
     def ended(*_: object) -> None:
         raise SystemExit(143)
 
     signal.signal(signal.SIGTERM, ended)
     try:
+        settings = Settings.load(Path("/nonexistent"))
         if options.command == "serve":
             Keeper(settings).serve()
         elif options.command == "take":
@@ -281,9 +325,10 @@ def main() -> int:
             fetching.fetch(settings, options, Teller())
         else:
             print(STATE.read_text("utf-8") if STATE.exists() else "{}", end="")
-    except OpsError as error:
-        print(error.message, file=sys.stderr, flush=True)
-        return error.code
+    except (OpsError, OSError) as error:
+        said = in_words(error)
+        print(said.message, file=sys.stderr, flush=True)
+        return said.code
     return 0
 
 

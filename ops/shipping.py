@@ -16,13 +16,13 @@ from pathlib import Path
 
 from ops import generations, seals
 from ops.binlog import Damaged, scan
-from ops.chain import Segment, following, unbroken
+from ops.chain import Segment, following, numbered, unbroken
 from ops.donor import Donor
 from ops.errors import OpsError
 from ops.gtids import GtidSet
 from ops.vault import Vault
 
-__all__ = ["Shipper"]
+__all__ = ["Shipper", "stored"]
 
 MOST = 1000
 PIECE = 8 * 1024**2
@@ -52,11 +52,11 @@ class Shipper:
     def _resume(self) -> Place:
         """Return where to go on; what was stored last is asked of S3, which alone knows it."""
         logs = self.donor.logs()
-        names = (entry.name for entry in self.vault.list(f"logs/{self.server}/"))
-        found = [each for each in map(Segment.parse, names) if each is not None]
+        # Of what MySQL has no more there may be hundreds of thousands.
+        found = stored(self.vault, self.server, min(logs)) or stored(self.vault, self.server)
         if not found:
             return Place(logs[0])
-        last = max((each.file for each in found), key=_numbered)
+        last = max((each.file for each in found), key=numbered)
         way = unbroken([each for each in found if each.file == last], self.server, last)
         at = way.segments[-1].end if way.segments else 0
         with suppress(FileNotFoundError):
@@ -139,12 +139,19 @@ class Shipper:
         """Have MySQL delete logs that are stored and older than a moment."""
 
         def old(name: str) -> bool:
-            stored = _numbered(name) < _numbered(self.place.file)
-            return stored and (self.folder / name).stat().st_mtime < before.timestamp()
+            done = numbered(name) < numbered(self.place.file)
+            return done and (self.folder / name).stat().st_mtime < before.timestamp()
 
         with suppress(FileNotFoundError):  # MySQL has ends of its own for logs
             if names := list(takewhile(old, self.donor.logs())):
                 self.donor.forget(following(names[-1]))
+
+
+def stored(vault: Vault, server: str, first: str = "") -> list[Segment]:
+    """Return the pieces that are stored of a server's logs, from one of them on."""
+    below = f"logs/{server}/"
+    names = (entry.name for entry in vault.list(below, f"{below}{first}" if first else ""))
+    return [each for each in map(Segment.parse, names) if each is not None]
 
 
 @contextmanager
@@ -157,8 +164,3 @@ def undamaged(file: str) -> Iterator[None]:
             f"the binary log {file} is damaged: {damage}",
             "take a base: invoke backup; then look at the disk",
         ) from None
-
-
-def _numbered(file: str) -> tuple[int, str]:
-    """Return what puts logs in their order: binlog.1000000 comes after binlog.999999."""
-    return len(file), file

@@ -339,6 +339,21 @@ def test_nothing_is_stored_beyond_the_first_transaction_that_is_not_committed(
     assert piece.committed == COMMITTED + 2
 
 
+def test_what_mysql_has_no_more_is_not_listed_to_find_where_to_go_on(
+    aws: Aws, place: Vault, donor: FakeDonor
+) -> None:
+    donor.commit("binlog.000001", range(1, 4), end=ROTATE)
+    donor.commit("binlog.000002", range(4, 6), 3)
+    shipper(place, donor).ship(NOW)
+    (donor.data / "binlog.000001").unlink()
+    aws.calls.clear()
+    again = shipper(place, donor)
+
+    assert (again.place.file, again.gap) == ("binlog.000002", False)
+    [call] = aws.calls
+    assert call.fields["start-after"].endswith(f"logs/{SERVER}/binlog.000002")
+
+
 # --- Logs that went ---
 
 
@@ -457,8 +472,9 @@ class Memory:
         if luck < 0.4:
             raise OpsError("S3 is away", "wait")
 
-    def list(self, below: str) -> list[Entry]:
-        return [Entry(name, len(self.held[name])) for name in self.held if name.startswith(below)]
+    def list(self, below: str, after: str = "") -> list[Entry]:
+        names = sorted(name for name in self.held if name.startswith(below) and name > after)
+        return [Entry(name, len(self.held[name])) for name in names]
 
     def read(self, name: str) -> bytes:
         return self.held[name]
