@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from ops import console, images, stack
 from ops.errors import OpsError, from_output, refusal
 from ops.hosts import Host
-from ops.manifest import Manifest, Table
+from ops.manifest import DUMP, Manifest, Table
 from ops.settings import Settings
 
 __all__ = ["DRILL", "RESTORE", "Fetched", "Scratch", "Way"]
@@ -73,7 +73,10 @@ class Way:
     @property
     def room(self) -> int:
         """The bytes of disk that it takes."""
-        return int(ROOM * (sum(each.plain_size for each in self.backup.objects) + self.logs))
+        # A dump lies there as SQL beside the database that is made of it.
+        copies = 2 if self.backup.kind == DUMP else 1
+        plain = sum(each.plain_size for each in self.backup.objects)
+        return int(ROOM * (copies * plain + self.logs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,12 +126,10 @@ def test_an_id_stands_for_the_state_of_that_backup_alone(place: Vault) -> None:
     assert Way(made) == choose(place, Asked(MADE.id))
 
 
-def test_a_dump_is_not_what_mysql_starts_on(place: Vault) -> None:
+def test_a_dump_is_taken_by_its_id_only_for_no_logs_lead_on_from_it(place: Vault) -> None:
     made = stored(place, kind=manifest.DUMP)
-    error = refused(place, Asked(made.id))
 
-    assert "is a dump" in error.cause
-    assert "--sheet" in error.remedy
+    assert restore.choose(place, Asked(made.id)) == Way(made)
     assert "no backup in" in refused(place, Asked()).cause
 
 

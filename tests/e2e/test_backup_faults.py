@@ -204,3 +204,13 @@ def test_after_all_of_it_a_restore_succeeds_and_nothing_is_left_over(team: Proje
     assert sql(team, "SELECT COUNT(*) FROM mlflow.large").strip() == "120000"
     left = output("docker", "ps", "--all", "--quiet", "--filter", "label=mlflow-compose.restore")
     assert left == ""
+
+
+def test_a_dump_restores_to_what_was_counted(team: Project) -> None:
+    identity = team.invoke("backup", "--kind", "dump").stdout.strip()
+    said = team.invoke("drill", "--id", identity, "--json")
+
+    evidence = json.loads(said.stdout)
+    assert evidence["result"] == "ok"
+    assert evidence["backup"] == identity
+    assert evidence["rows"] > 120_000
