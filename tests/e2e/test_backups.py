@@ -9,11 +9,17 @@ from typing import Any
 
 import pytest
 
+from ops import vault
+from ops.settings import Settings
 from tests import lab
 from tests.e2e.conftest import Project, output, s3_settings, wait_for
 from tests.e2e.load import Load
 from tests.e2e.machines import known, on, several, sweep, team_settings, url
+from tests.e2e.test_documents import blocks
 from tests.e2e.workload import Workload
+
+PAGE = "docs/backups.md"
+"""Its first block is how the host is set up here, and the others are run in the end."""
 
 LOSS_WINDOW = 10
 """Seconds of acknowledged writes that a host may take along when it goes."""
@@ -58,8 +64,7 @@ def team(
     known(project, hosts[0])
     for machine in hosts:
         sweep(project, machine)
-    project.invoke("backup-key")
-    project.invoke("deploy")
+    project.shell(blocks(PAGE)[0])
     yield project
     wait_for(lambda: answers(hosts[1]), 60, "the host")
     sweep(project, hosts[1])
@@ -154,9 +159,11 @@ def test_a_drill_proves_a_restore_and_leaves_evidence(team: Project, hosts: list
     before = team.invoke("status", "--host", team_host(second), expect=1)
     assert "the last proven restore is missing" in before.stderr
 
-    said = team.invoke("drill", "--host", team_host(second), "--json")
+    for block in blocks(PAGE)[1:]:
+        team.shell(block, DEPLOY_HOST=team_host(second))
 
-    evidence = json.loads(said.stdout)
+    place = vault.reach(Settings.load(team.root, team.environ))
+    [evidence] = [json.loads(place.read(entry.name)) for entry in place.list("drills/")]
     assert evidence["result"] == "ok"
     assert evidence["mlflow"]["runs"] > 0
     assert evidence["rows"] > 1000
@@ -167,7 +174,7 @@ def test_a_drill_proves_a_restore_and_leaves_evidence(team: Project, hosts: list
         f"{team.name}-nginx-1",
         *[name for name in left.split() if "-web-" in name],
     ]
-    assert listed(team)[-1]["proven"]
+    assert any(each["proven"] for each in listed(team))
     wait_for(
         lambda: team.invoke("status", "--host", team_host(second), expect=None).returncode == 0,
         120,
