@@ -90,7 +90,7 @@ def test_a_service_that_is_killed_leaves_nothing_and_goes_on(team: Project, seco
     wait_for(lambda: spool(team) or order.poll() is not None, 30, "a copy in the spool")
     time.sleep(seconds - 0.3)
     kill(team, "backup")
-    order.wait(60)
+    order.communicate(timeout=60)
     wait_for(lambda: well(team, "backup"), 60, "the service")
 
     found = [each["id"] for each in listed(team)]
@@ -106,7 +106,7 @@ def test_mysql_that_is_killed_while_it_copies_itself_comes_back_and_so_do_backup
     order = team.start("backup")
     wait_for(lambda: spool(team) or order.poll() is not None, 30, "a copy in the spool")
     kill(team, "db")
-    order.wait(90)
+    order.communicate(timeout=90)
     wait_for(lambda: well(team, "db"), 120, "MySQL")
 
     team.invoke("smoke")
@@ -188,7 +188,7 @@ def test_a_restore_that_is_killed_can_be_done_again(team: Project, step: str) ->
         if line.startswith(step):
             process.kill()
             break
-    process.wait()
+    process.communicate()
     clock.cancel()
 
     assert process.returncode == -signal.SIGKILL
