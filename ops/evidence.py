@@ -34,7 +34,7 @@ def genuine(data: bytes, key: Key) -> bool:
     try:
         document = json.loads(data)
         signature = base64.b64decode(document.pop("signature"), validate=True)
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return False
     for line in key.reveal().splitlines():
         try:
