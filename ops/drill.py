@@ -191,5 +191,11 @@ def reads(made: Scratch, image: str) -> dict[str, Any]:
             f"MLflow does not read the restored database: {done.err.strip()[-1500:]}",
             "see whether this folder's MLflow fits that backup: invoke list-backups --json",
         )
-    found: dict[str, Any] = json.loads(done.out.strip().rpartition("\n")[2])
+    try:
+        found: dict[str, Any] = json.loads(done.out.strip().rpartition("\n")[2])
+    except ValueError:
+        raise OpsError(
+            f"MLflow's image did not say what it read: {done.out[-200:]!r}",
+            "see whether it is of this version: invoke build",
+        ) from None
     return found

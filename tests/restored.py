@@ -174,7 +174,8 @@ class Docker(FakeHost):
 
     def do_run(self, words: list[str], stdin: bytes) -> Result:
         name = next(word.partition("=")[2] for word in words if word.startswith("--name="))
-        assert name not in self.containers
+        if name in self.containers:
+            return Result(125, "", f"The container name {name} is already in use")
         if "--detach" in words or self.late:
             self.containers[name] = label_of(words)
             self.ended = "" if "--detach" in words else name
