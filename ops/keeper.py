@@ -198,7 +198,7 @@ def due(last: datetime | None, now: datetime, at: str, more: timedelta = 0 * DAY
 
 def newest(place: Vault, server: str, kind: str) -> Manifest | None:
     """Return the newest backup of a kind of a MySQL."""
-    found = sorted(manifest.known(place), key=lambda each: each[1], reverse=True)
+    found = sorted(manifest.known(place, kind), key=lambda each: each[1], reverse=True)
     ahead = datetime.now(UTC) + DAY
     for generation, identity in found:
         if manifest.begun(identity) > ahead:

@@ -3,21 +3,25 @@
 import argparse
 import io
 import json
+import shutil
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 
-from ops import fetching, manifest, seals
+from ops import fetching, keeper, manifest, seals
 from ops.binlog import ROTATE, scan
 from ops.chain import Segment
 from ops.errors import OpsError
-from ops.manifest import Manifest
+from ops.manifest import Manifest, Stored
+from ops.settings import Settings
 from ops.vault import Vault
 from tests.aws import Aws
-from tests.binlogs import COMMITTED, SERVER
+from tests.binlogs import COMMITTED, SERVER, log
 from tests.stored import (
     BUCKET,
     KEY,
@@ -67,8 +71,6 @@ def fetch(
     monkeypatch.setattr(fetching, "CREDENTIALS", tmp_path / "credentials")
 
     def run(identity: str, to: str = "", key: str = PRIVATE) -> dict[str, Any]:
-        import shutil
-
         shutil.rmtree(where, ignore_errors=True)
         for name in ("data", "logs"):
             (where / name).mkdir(parents=True)
@@ -328,3 +330,170 @@ def test_the_key_is_in_no_file(
 
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or secret not in path.read_bytes()
+
+
+def test_a_moment_before_a_gap_is_reached(place: Vault, donor: FakeDonor, fetch: Fetch) -> None:
+    made = after(donor, place)
+    donor.commit("binlog.000003", range(9, 11), 8, moments=[COMMITTED + 400], end=ROTATE)
+    donor.commit("binlog.000004", range(11, 12), 10, end=ROTATE)
+    donor.commit("binlog.000005", range(12, 13), 11)
+    shipper(place, donor).ship(NOW)
+    for name in objects(place):
+        if "/binlog.000004/" in name:
+            place.s3.delete_object(Bucket=BUCKET, Key=place.key(name))
+
+    assert fetch(made.id, str(COMMITTED + 250))["gtids"] == f"{SERVER}:1-7"
+    with pytest.raises(OpsError, match=r"logs are missing after binlog\.000004, byte 0"):
+        fetch(made.id, str(COMMITTED + 10**9))
+
+
+def test_changes_that_the_backup_has_are_not_counted_as_repeated(
+    place: Vault, donor: FakeDonor, fetch: Fetch
+) -> None:
+    """They were made while it was copied: they are in its tail and in the logs."""
+    original = donor.clone
+
+    def clone(folder: Path) -> None:
+        original(folder)
+        donor.commit("binlog.000002", range(6, 8), 5)
+
+    donor.clone = clone  # type: ignore[method-assign]
+    made = a_base(place, donor)
+    donor.commit("binlog.000002", range(6, 11), 5)
+    shipper(place, donor).ship(NOW)
+    found = fetch(made.id, "last")
+
+    assert made.gtids == f"{SERVER}:1-7"
+    assert (found["transactions"], found["gtids"]) == (3, f"{SERVER}:1-10")
+
+
+def test_logs_that_do_not_reach_the_backup_s_state_yet_take_nothing_from_it(
+    place: Vault, donor: FakeDonor, fetch: Fetch
+) -> None:
+    """S3 was slow: what is missing of them is in its tail."""
+    original = donor.clone
+
+    def clone(folder: Path) -> None:
+        original(folder)
+        donor.commit("binlog.000002", range(6, 7), 5)
+        shipper(place, donor).ship(NOW)
+        donor.commit("binlog.000002", range(6, 9), 5)
+
+    donor.clone = clone  # type: ignore[method-assign]
+    found = fetch(a_base(place, donor).id, "last")
+
+    assert (found["transactions"], found["gtids"]) == (0, f"{SERVER}:1-8")
+
+
+def test_logs_for_another_key_are_said_to_be_that(
+    place: Vault, donor: FakeDonor, fetch: Fetch
+) -> None:
+    made = a_base(place, donor)
+    donor.commit("binlog.000002", range(6, 9), 5)
+    ours = shipper(place, donor)
+    ours.recipients = [str(pyrage.x25519.Identity.from_str(OTHER.strip()).to_public())]
+    ours.ship(NOW)
+
+    with pytest.raises(OpsError, match="the key does not open this backup"):
+        fetch(made.id, "last")
+    assert fetch(made.id)["gtids"] == made.gtids
+
+
+def test_the_objects_of_one_backup_exchanged_are_found(
+    place: Vault, donor: FakeDonor, fetch: Fetch
+) -> None:
+    made = a_base(place, donor)
+    one, two = (f"{made.folder}/{name}.tar.zst.age" for name in ("base", "tail"))
+    data = place.read(one)
+    put(place, one, place.read(two))
+    put(place, two, data)
+    with pytest.raises(OpsError, match="it was changed or exchanged"):
+        fetch(made.id)
+
+
+def forged(place: Vault, made: Manifest, files: dict[str, bytes]) -> None:
+    """Put other logs and a manifest that fits them in the place of a backup's."""
+    chunks = []
+    for name, data in files.items():
+        head = tarfile.TarInfo(name)
+        head.size = len(data)
+        chunks += [head.tobuf(), data, bytes(-len(data) % 512)]
+    target = io.BytesIO()
+    sums = seals.seal(io.BytesIO(b"".join([*chunks, bytes(1024)])), target, [PUBLIC])
+    put(place, f"{made.folder}/tail.tar.zst.age", target.getvalue())
+    tail = Stored(
+        "tail.tar.zst.age",
+        sums.sealed.size,
+        sums.sealed.sha256,
+        sums.plain.size,
+        sums.plain.sha256,
+    )
+    fake = replace(made, objects=[made.objects[0], tail])
+    put(place, f"{made.folder}/{manifest.NAME}", fake.text())
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"binlog.000002": b"no log"},
+        {"binlog.000002/x": log([])},
+        {"binlog.000002": log([], 5), "binlog.x": log([], 5)},
+        {"binlog.000002": log([], 5), "binlog.000004": log([], 5)},
+        {"binlog.000002": log([6], 5), "binlog.000003": log([], 5)},
+        {"binlog.000002": log([], 5), "../binlog.000003": log([], 5)},
+    ],
+    ids=["no log", "a folder", "no number", "a gap", "a step back", "elsewhere"],
+)
+def test_logs_that_make_no_sense_are_an_error_whoever_made_them(
+    place: Vault, donor: FakeDonor, fetch: Fetch, files: dict[str, bytes]
+) -> None:
+    made = a_base(place, donor)
+    forged(place, made, files)
+    with pytest.raises(OpsError) as caught:
+        fetch(made.id)
+
+    assert "list-backups" in caught.value.remedy
+
+
+def test_logs_beyond_a_million_are_fed_in_their_order(
+    place: Vault, donor: FakeDonor, fetch: Fetch
+) -> None:
+    made = a_base(place, donor)
+    files = {"binlog.999999": log([6], 5), "binlog.1000000": log([7], 6)}
+    forged(place, made, files)
+
+    assert fetch(made.id)["tail"] == [*files]
+
+
+def main(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["keeper", "fetch", *words])
+    monkeypatch.setattr(Settings, "load", classmethod(lambda *_: PLACE))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    given = io.StringIO(json.dumps({"key": PRIVATE, "credentials": ""}))
+    monkeypatch.setattr("sys.stdin", given)
+    return keeper.main()
+
+
+def test_as_a_command_it_ends_with_a_code_and_says_nothing_on_stdout(
+    mysql: tuple[Vault, FakeDonor],
+    fetch: Fetch,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = after(mysql[1], mysql[0])
+    fetch(made.id)
+    assert main(monkeypatch, "--id=20261125T150342Z-ffffff") == 2
+    assert main(monkeypatch, f"--id={made.id}") == 1  # the folders are full
+    for name in ("data", "logs"):
+        shutil.rmtree(tmp_path / "restore" / name)
+        (tmp_path / "restore" / name).mkdir()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.truncate", full)
+    assert main(monkeypatch, f"--id={made.id}", "--to=last") == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "error: OSError: [Errno 28] No space left on device\n  try: see whether" in err

@@ -512,6 +512,60 @@ def test_one_that_was_killed_keeps_nobody_out(
     assert sorted(path.name for path in donor.spool.iterdir()) == ["lock"]
 
 
+SCRIPT = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from ops import keeper
+from tests.stored import FakeDonor
+
+data, spool = Path({data!r}), Path({spool!r})
+donor = FakeDonor(data, spool)
+original = donor.clone
+
+def clone(folder):
+    original(folder)
+    with (spool / folder.name / "large").open("wb") as file:
+        file.truncate(100 * 1024**3)
+
+donor.clone = clone
+keeper.Donor = lambda _: donor
+keeper.DATA, keeper.SPOOL, keeper.LOCK = data, spool, spool / "lock"
+sys.argv = ["keeper", "take", "base"]
+sys.exit(keeper.main())
+"""
+
+
+def test_an_order_that_is_told_to_stop_leaves_nothing(
+    aws: Aws, place: Vault, tmp_path: Path
+) -> None:
+    data, spool = tmp_path / "mysql", tmp_path / "spool"
+    script = SCRIPT.format(root=str(ROOT), data=str(data), spool=str(spool))
+    settings = {
+        "BACKUPS_DESTINATION": PLACE.backups_destination,
+        "BACKUP_RECIPIENTS": PLACE.backup_recipients,
+        "KEK_FINGERPRINT": "f" * 32,
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, **aws.environ, **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stderr is not None
+        while '"storing base", 1' not in running.stderr.readline():
+            pass
+        running.terminate()
+        out, err = running.communicate(timeout=30)
+
+    assert (running.returncode, out) == (143, "")
+    assert "Traceback" not in err
+    assert [path.name for path in spool.iterdir()] == ["lock"]
+    assert names(place) == []
+    assert "Uploads" not in place.s3.list_multipart_uploads(Bucket=place.bucket.name)
+
+
 def test_without_a_place_an_order_is_refused(
     donor: FakeDonor, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
