@@ -46,6 +46,9 @@ BUSY = "ConditionalRequestConflict"
 PAUSES = (1.0, 3.0)
 """In seconds, before it is asked again."""
 
+GOVERNANCE = "GOVERNANCE"
+"""The lock that a person with a right of its own can lift."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Entry:
@@ -77,16 +80,21 @@ class Vault:
 
     @cached_property
     def lock(self) -> str:
-        """The mode of Object Lock that the bucket has; "" where it locks nothing."""
+        """The mode in which objects are locked: the bucket's own; "" where it can lock nothing.
+
+        Who may not ask for it gets an error and writes nothing, rather than something that has no
+        lock where it should have one.
+        """
         part, none = "ObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"
         try:
             with self.asking():
                 found = self.bucket.ask(self.s3.get_object_lock_configuration, part, none)
         except Lacking:
             return ""
-        rule = (found or {}).get(part, {}).get("Rule", {})
-        mode: str = rule.get("DefaultRetention", {}).get("Mode", "")
-        return mode
+        config = (found or {}).get(part, {})
+        mode: str = config.get("Rule", {}).get("DefaultRetention", {}).get("Mode", "")
+        # Without a rule of its own a bucket takes the locks that come with what is written.
+        return mode or (GOVERNANCE if config.get("ObjectLockEnabled") == "Enabled" else "")
 
     @contextmanager
     def asking(self, code: int = FAILED) -> Iterator[None]:
@@ -248,15 +256,18 @@ def reach(settings: Settings, status: int = REFUSED) -> Vault:
             "make a bucket: invoke create-bucket --kind backups; then set BACKUPS_DESTINATION",
         )
     name, _, prefix = settings.backups_destination.removeprefix("s3://").partition("/")
-    bucket = buckets.reach(name, "", settings)
-    with in_our_words(status, bucket.whom):
-        if buckets.find(bucket) is None:
+    place = Vault(buckets.reach(name, "", settings), f"{prefix}/" if prefix else "")
+    with in_our_words(status, place.bucket.whom):
+        try:
+            # Not HeadBucket: a host may list below the prefix only, and that call names none.
+            place.s3.list_objects_v2(**place.bucket.named, Prefix=place.key("logs/"), MaxKeys=1)
+        except place.s3.exceptions.NoSuchBucket as error:
             raise OpsError(
-                f"the bucket of BACKUPS_DESTINATION is not there: {bucket}",
+                f"the bucket of BACKUPS_DESTINATION is not there: {place.bucket}",
                 f"make it: invoke create-bucket --kind backups --name {name}",
                 status,
-            )
-    return Vault(bucket, f"{prefix}/" if prefix else "")
+            ) from error
+    return place
 
 
 def _sum(data: bytes) -> str:
