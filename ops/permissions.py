@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ops import scopes
-from ops.scopes import Scope
+from ops.scopes import OPERATOR, Scope
 
 __all__ = ["CALLS", "Call", "actions", "allowed_by"]
 
@@ -31,7 +31,6 @@ ON_BUCKETS = {
     "PutBucketVersioning": "s3:PutBucketVersioning",
     "GetBucketEncryption": "s3:GetEncryptionConfiguration",
     "PutBucketEncryption": "s3:PutEncryptionConfiguration",
-    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
     "PutObjectLockConfiguration": "s3:PutBucketObjectLockConfiguration",
     "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
     "PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
@@ -53,6 +52,7 @@ CALLS: dict[str, Call] = {
         (
             *("whoami", "policy", "trust", "push", "deploy", "rollback"),
             *("provision", "hosts", "terminate", "create-bucket"),
+            *("backup service", "backup", *READERS),
         )
     ),
     "DescribeInstances": Call(
@@ -78,7 +78,7 @@ CALLS: dict[str, Call] = {
     ),
     "DescribeSubnets": Call(("provision",), {scopes.LOOK: ("ec2:DescribeSubnets",)}),
     "DescribeImages": Call(("provision",), {scopes.LOOK: ("ec2:DescribeImages",)}),
-    "GetParameter": Call(("provision",), {scopes.IMAGES: ("ssm:GetParameter",)}),
+    "GetParameter": Call(("provision",), {scopes.MACHINES: ("ssm:GetParameter",)}),
     "GetProducts": Call(("provision",), {scopes.LOOK: ("pricing:GetProducts",)}),
     "GetRole": Call(("provision", "terminate"), {scopes.ROLE: ("iam:GetRole",)}),
     "ListAttachedRolePolicies": Call(
@@ -92,19 +92,19 @@ CALLS: dict[str, Call] = {
     "DetachRolePolicy": Call(("terminate",), {scopes.SESSION_MANAGER: ("iam:DetachRolePolicy",)}),
     "DeleteRole": Call(("terminate",), {scopes.ROLE: ("iam:DeleteRole",)}),
     "GetInstanceProfile": Call(
-        ("provision", "terminate"), {scopes.PROFILE: ("iam:GetInstanceProfile",)}
+        ("provision", "terminate"), {scopes.ROLE: ("iam:GetInstanceProfile",)}
     ),
     "CreateInstanceProfile": Call(
-        ("provision",), {scopes.PROFILE: ("iam:CreateInstanceProfile", "iam:TagInstanceProfile")}
+        ("provision",), {scopes.ROLE: ("iam:CreateInstanceProfile", "iam:TagInstanceProfile")}
     ),
     "AddRoleToInstanceProfile": Call(
         ("provision",),
-        {scopes.PROFILE: ("iam:AddRoleToInstanceProfile",), scopes.ROLE_FOR_EC2: ("iam:PassRole",)},
+        {scopes.ROLE: ("iam:AddRoleToInstanceProfile",), scopes.ROLE_FOR_EC2: ("iam:PassRole",)},
     ),
     "RemoveRoleFromInstanceProfile": Call(
-        ("terminate",), {scopes.PROFILE: ("iam:RemoveRoleFromInstanceProfile",)}
+        ("terminate",), {scopes.ROLE: ("iam:RemoveRoleFromInstanceProfile",)}
     ),
-    "DeleteInstanceProfile": Call(("terminate",), {scopes.PROFILE: ("iam:DeleteInstanceProfile",)}),
+    "DeleteInstanceProfile": Call(("terminate",), {scopes.ROLE: ("iam:DeleteInstanceProfile",)}),
     "ImportKeyPair": Call(
         ("provision",),
         {scopes.NEW_THINGS: ("ec2:ImportKeyPair",), scopes.TAGS: ("ec2:CreateTags",)},
@@ -198,7 +198,7 @@ CALLS: dict[str, Call] = {
         },
     ),
     "ListObjectsV2": Call(
-        ("server", "backup service", *READERS),
+        ("server", "backup service", "backup", *READERS),
         {
             scopes.ARTIFACTS_BUCKET: ("s3:ListBucket",),
             scopes.ARTIFACTS_FOLDER: ("s3:ListBucket",),
@@ -212,7 +212,7 @@ CALLS: dict[str, Call] = {
             scopes.ARTIFACTS: ("s3:PutObject",),
             scopes.SMOKE: ("s3:PutObject",),
             scopes.BACKUPS_WRITE: LOCKED,
-            scopes.DRILLS: ("s3:PutObject",),
+            scopes.DRILLS: LOCKED,
             scopes.KEY: ("kms:GenerateDataKey",),
         },
     ),
@@ -247,10 +247,7 @@ CALLS: dict[str, Call] = {
             scopes.BACKUPS_WRITE: ("s3:AbortMultipartUpload",),
         },
     ),
-    "HeadObject": Call(
-        ("server", "backup service", *READERS),
-        {scopes.ARTIFACTS: ("s3:GetObject",), scopes.BACKUPS_READ: ("s3:GetObject",)},
-    ),
+    "HeadObject": Call(("server",), {scopes.ARTIFACTS: ("s3:GetObject",)}),
     "GetObject": Call(
         ("server", "smoke", "backup service", *READERS),
         {
@@ -282,7 +279,15 @@ CALLS: dict[str, Call] = {
         name: Call(("create-bucket",), {scopes.BUCKETS: (action,)})
         for name, action in ON_BUCKETS.items()
     },
-    "ListObjectVersions": Call(()),  # create-bucket asks it of S3-compatible servers only
+    "GetObjectLockConfiguration": Call(
+        ("create-bucket", "backup service", "drill"),
+        {
+            scopes.BUCKETS: ("s3:GetBucketObjectLockConfiguration",),
+            scopes.BACKUPS_LOCK: ("s3:GetBucketObjectLockConfiguration",),
+        },
+    ),
+    # Of artifacts that are missing. create-bucket asks it of S3-compatible servers only.
+    "ListObjectVersions": Call(("restore", "drill"), {scopes.BUCKETS: ("s3:ListBucketVersions",)}),
 }
 """By API operation, and what Docker asks of ECR by itself; what needs no permission has none.
 
@@ -301,5 +306,12 @@ def allowed_by(operation: str) -> str:
     needed = " and ".join(actions(operation))
     if not needed:
         return f"the call {operation}"
-    sids = [scope.sid for scope in CALLS[operation].needs]
-    return f"{needed}: statement{'s' * (len(sids) > 1)} {' and '.join(sids)} of `invoke policy`"
+    found: dict[str, list[str]] = {}
+    for scope in CALLS[operation].needs:
+        flag = "" if OPERATOR in scope.policies else f" --for {scope.policies[0]}"
+        found.setdefault(flag, []).append(scope.sid)
+    said = [
+        f"statement{'s' * (len(sids) > 1)} {' and '.join(sids)} of `invoke policy{flag}`"
+        for flag, sids in sorted(found.items())
+    ]
+    return f"{needed}: {', '.join(said)}"

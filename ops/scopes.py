@@ -37,8 +37,11 @@ class Scope:
 
 # "*" is for actions that IAM knows no resource of.
 LOOK = Scope("Look", ("*",))
-MACHINES = Scope("Machines", (f"{EC2}:instance/*",))
-IMAGES = Scope("Images", ("arn:{partition}:ssm:{region}::parameter/aws/service/*",))
+# Of one machine, and of the parameters that name images. IAM takes 6144 characters for a policy, so
+# two statements are one where each action knows one kind of resource only: none gets wider.
+MACHINES = Scope(
+    "Machines", (f"{EC2}:instance/*", "arn:{partition}:ssm:{region}::parameter/aws/service/*")
+)
 
 # Hosts. What is made has our tag from its first moment, and what has not is neither changed nor
 # removed. Names begin with mlflow-compose-, where AWS has names.
@@ -56,8 +59,7 @@ STARTED_WITH = Scope(
 )
 NETWORK = Scope("Network", (f"{EC2}:vpc/*",))
 TAGS = Scope("Tags", (f"{EC2}:*/*",), condition={"StringLike": {"ec2:CreateAction": "*"}})
-ROLE = Scope("Role", (f"{IAM}:role/{TAG}-*",))
-PROFILE = Scope("Profile", (f"{IAM}:instance-profile/{TAG}-*",))
+ROLE = Scope("Role", (f"{IAM}:role/{TAG}-*", f"{IAM}:instance-profile/{TAG}-*"))
 ROLE_FOR_EC2 = Scope(
     "RoleForEc2",
     (f"{IAM}:role/{TAG}-*",),
@@ -91,13 +93,15 @@ ARTIFACTS_FOLDER = Scope(
 )
 # Who writes backups may neither delete them nor shorten a lock, and who reads them may not write.
 # A host always lists below a folder, so the condition holds where there is no prefix too. A person
-# lists by Buckets: another statement would not fit into the size that IAM has for a policy.
+# lists by Buckets.
 BACKUPS_LIST = Scope(
     "BackupsList",
     ("arn:{partition}:s3:::{backups_bucket}",),
     (INSTANCE,),
     {"StringLike": {"s3:prefix": "{backups_keys}"}},
 )
+# Whether the bucket locks; who asks that names no prefix.
+BACKUPS_LOCK = Scope("BackupsLock", ("arn:{partition}:s3:::{backups_bucket}",), (INSTANCE,))
 BACKUPS_READ = Scope(
     "BackupsRead", ("arn:{partition}:s3:::{backups_bucket}/{backups_keys}",), (INSTANCE, OPERATOR)
 )

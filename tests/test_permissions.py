@@ -5,52 +5,67 @@ for has to be in the table under the task's name, and what stands there has to b
 task. Who adds a call to AWS adds its row, and a scenario here that makes it.
 """
 
+import argparse
 import ast
 import io
-import os
+import json
 import re
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import paramiko
 import pytest
-from boto3.s3.transfer import TransferConfig
 from botocore import xform_name
-from botocore.exceptions import ClientError
 from botocore.loaders import Loader
 
 from ops import (
+    artifacts,
+    backups,
     builds,
     caller,
     create_bucket,
     deploys,
+    drill,
     ec2_hosts,
-    generations,
+    evidence,
+    fetching,
+    keeper,
+    manifest,
     policies,
     provision,
+    restore,
     smoke,
     stack,
     supply,
     trust,
+    vault,
 )
 from ops.buckets import make, reach
 from ops.ec2_part import tagged
+from ops.envfile import write_private
 from ops.errors import OpsError
 from ops.front_door import FrontDoor
+from ops.manifest import Manifest
 from ops.permissions import CALLS, allowed_by
 from ops.scopes import INSTANCE, OPERATOR
 from ops.settings import Settings
+from ops.shipping import Shipper
 from ops.site import Facts
+from ops.vault import Vault
 from tests.aws import REGION, Aws, Fault, loader, running
 from tests.conftest import ROOT, SIZE, StandInServer, a_release, with_test_secrets
 from tests.ec2 import PRICES, asked, held, ready
 from tests.iam import allows
 from tests.ssh_server import SshServer
+from tests.stored import BUCKET, PLACE, PRIVATE, PUBLIC, FakeDonor, a_base, a_donor, a_vault, told
+from tests.stored import names as stored_names
 from tests.synthetic_images import EngineDouble
+from tests.test_buckets import of
 from tests.test_ecr import MANIFEST
 
 ECR = "123456789012.dkr.ecr.eu-west-2.amazonaws.com/team"
@@ -219,73 +234,148 @@ def make_buckets(stage: Stage) -> None:
         create_bucket.create(given, check=False, yes=True, as_json=True)
 
 
-# --- Stand-ins for tasks that are still to come: their calls, by a client. When such a task is
-# there, it takes the place of its stand-in, and the table has to say what it really asks for. ---
-
-MEGABYTES = 12
-"""More than one part, of which S3 takes none below 5 MiB."""
+# --- Backups. MySQL and the place of the stack are doubles: they ask nothing of AWS. ---
 
 
-def with_backups(stage: Stage) -> Any:
-    """Have a bucket for backups and one for artifacts; return a client."""
-    stage.settings(artifacts_destination="s3://team-artifacts", backups_destination=BACKUPS)
+@dataclass
+class WithBackups:
+    """A MySQL that is a double, the place of its backups, and one backup there with what followed.
+
+    The place has a lock for each object and no rule of its own, as a bucket of one's own may.
+    """
+
+    settings: Settings
+    donor: FakeDonor
+    made: Manifest
+    key: str
+
+
+def with_backups(stage: Stage) -> WithBackups:
+    settings = stage.settings(
+        artifacts_destination="s3://team-artifacts",
+        backups_destination=BACKUPS,
+        backup_recipients=PUBLIC,
+    )
     for name, lock in (("team-backups", True), ("team-artifacts", False)):
         make(reach(name, "", Settings()), lock=lock)
-    client = stage.aws.client("s3")
-    for key in ("mlflow/daily/a/manifest.json", "mlflow/daily/a/base.tar.zst.age"):
-        client.put_object(Bucket="team-backups", Key=key, Body=b"{}")
+    place, donor = vault.reach(settings), a_donor(stage.root)
+    donor.commit("binlog.000001", range(1, 4))
+    made = a_base(place, donor)
+    numbers, now = range(4, 9), datetime.now(UTC)
+    moments = [round(now.timestamp() * 1e6)] * len(numbers)
+    donor.commit("binlog.000002", numbers, 3, moments=moments)
+    double: Any = donor
+    Shipper(place, double, donor.uuid, donor.data, settings.recipients).ship(now)
+    name = evidence.name(now.strftime(manifest.TIME), "ok")
+    document = {"backup": made.id, "result": "ok", "finished": now.isoformat()}
+    place.put(name, json.dumps(document).encode(), now + timedelta(days=1))
+    key = stage.root / "key"
+    write_private(key, PRIVATE, 0o600)
     stage.aws.calls.clear()
-    return client
+    return WithBackups(settings, donor, made, str(key))
 
 
 def backup_service(stage: Stage) -> None:
-    """Write a backup and a log with locks of their own, and one that breaks; read them; list."""
-    client = with_backups(stage)
-    until = generations.kept_until("daily", datetime.now(UTC))
-    lock = {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until}
-    parts = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
-    base, log = "mlflow/daily/b/base.tar.zst.age", "mlflow/logs/uuid/binlog.000001/0-9-c-d.zst.age"
-
-    def upload() -> None:
-        body = io.BytesIO(os.urandom(MEGABYTES << 20))
-        client.upload_fileobj(body, "team-backups", base, ExtraArgs=lock, Config=parts)
-
-    upload()
-    stage.aws.faults.append(Fault(lambda _, call: call.operation == "UploadPart"))
-    with suppress(ClientError):
-        upload()
-    stage.aws.faults.clear()
-    client.put_object(Bucket="team-backups", Key=log, Body=b"x", **lock)
-    read_backups(client)
-    client.list_objects_v2(Bucket="team-backups", Prefix="mlflow/logs/")
-
-
-def read_backups(client: Any) -> None:
-    """List, and look at and fetch what is there."""
-    pages = client.get_paginator("list_objects_v2")
-    for page in pages.paginate(Bucket="team-backups", Prefix="mlflow/daily/"):
-        for found in page["Contents"]:
-            client.head_object(Bucket="team-backups", Key=found["Key"])
-            client.get_object(Bucket="team-backups", Key=found["Key"])
+    """The service begins, ships, looks, takes bases of which one breaks off, and begins again."""
+    found = with_backups(stage)
+    for name, path in (("DATA", found.donor.data), ("SPOOL", found.donor.spool)):
+        stage.patch.setattr(keeper, name, path)
+    stage.patch.setattr(keeper, "LOCK", found.donor.spool / "lock")
+    stage.patch.setenv("KEK_FINGERPRINT", "f" * 32)
+    service = keeper.Keeper(found.settings)
+    double: Any = found.donor
+    service.donor = double
+    found.donor.commit("binlog.000002", range(4, 12), 3)
+    shipper = service.begin()
+    assert shipper.ship(datetime.now(UTC))
+    service.look(shipper.vault)
+    assert service.state["proven"]
+    fault = Fault(lambda _, call: call.operation == "UploadPart")
+    stage.aws.faults.append(fault)
+    service.take(shipper.vault)
+    assert "UploadPart" in service.state["base_error"]
+    stage.aws.faults.remove(fault)
+    service.take(shipper.vault)
+    assert "base_error" not in service.state
+    service.begin()
+    assert service.last is not None
+    fetch(stage, found, service.last)
 
 
-def reader(stage: Stage) -> None:
-    read_backups(with_backups(stage))
+def fetch(stage: Stage, found: WithBackups, made: Manifest) -> None:
+    """Unpack a backup as a restore does: in a container on the host, and with its role."""
+    folder = stage.root / "restore"
+    for name in ("data", "logs"):
+        (folder / name).mkdir(parents=True)
+        stage.patch.setattr(fetching, name.upper(), folder / name)
+    stage.patch.setattr(fetching, "CREDENTIALS", folder / "credentials")
+    given = json.dumps({"key": PRIVATE, "credentials": ""})
+    stage.patch.setattr("sys.stdin", io.StringIO(given))
+    fetching.fetch(found.settings, argparse.Namespace(id=made.id, to="last"), told)
 
 
-def drill(stage: Stage) -> None:
-    """Leave evidence, which the lock of the bucket is for."""
-    client = with_backups(stage)
-    read_backups(client)
-    client.put_object(Bucket="team-backups", Key="mlflow/drills/a.json", Body=b"{}")
+def order_a_backup(stage: Stage) -> None:
+    """The service, which makes it, does not run."""
+    with_backups(stage)
+    stage.patch.setattr(backups, "home", at_home(runs=lambda _: False))
+    with pytest.raises(OpsError, match="does not run"):
+        backups.backup("")
 
 
-STAND_INS: dict[str, Callable[[Stage], None]] = {
+def at_home(**fields: Any) -> Callable[..., Any]:
+    """Return what stands for the place of a stack: nothing of it is asked of AWS."""
+    return lambda *_: nullcontext(SimpleNamespace(host=SimpleNamespace(name="here"), **fields))
+
+
+def list_backups(stage: Stage) -> None:
+    with_backups(stage)
+    backups.show(as_json=True)
+
+
+def verify(stage: Stage) -> None:
+    with_backups(stage)
+    backups.verify("")
+
+
+def restored(stage: Stage) -> None:
+    """What a restore asks for from a person's machine; the backup itself is fetched by the host."""
+    found = with_backups(stage)
+    place, now = vault.reach(found.settings), datetime.now(UTC)
+    assert found.made == restore.choose(place, restore.Asked(identity=found.made.id)).backup
+    assert found.made == restore.choose(place, restore.Asked(at=now.isoformat())).backup
+    assert found.made == restore.choose(place, restore.Asked()).backup
+    look_for_artifacts(found.settings)
+
+
+def look_for_artifacts(settings: Settings) -> artifacts.Looked:
+    """Look for what a database names: a model whose artifacts are gone."""
+    rows = {"SHOW": [["model_versions"]], "SELE": [["mlflow-artifacts:/1/models/m-1/artifacts"]]}
+    database: Any = SimpleNamespace(sql=lambda text: rows[text.strip()[:4]])
+    found = artifacts.look(database, settings)
+    assert found is not None
+    assert 1 == len(found.missing)
+    return found
+
+
+def drilled(stage: Stage) -> None:
+    """A drill that finds artifacts missing, and leaves evidence of it."""
+    found = with_backups(stage)
+
+    def proven(*_: Any) -> dict[str, Any]:
+        return {"artifacts": asdict(look_for_artifacts(found.settings))}
+
+    stage.patch.setattr(drill, "home", at_home())
+    stage.patch.setattr(drill, "proven", proven)
+    drill.drill(restore.Asked(key=found.key), "", as_json=True)
+
+
+OF_BACKUPS: dict[str, Callable[[Stage], None]] = {
     "backup service": backup_service,
-    "list-backups": reader,
-    "verify": reader,
-    "restore": reader,
-    "drill": drill,
+    "backup": order_a_backup,
+    "list-backups": list_backups,
+    "verify": verify,
+    "restore": restored,
+    "drill": drilled,
 }
 
 SCENARIOS: list[tuple[str, Callable[[Stage], None]]] = [
@@ -301,7 +391,7 @@ SCENARIOS: list[tuple[str, Callable[[Stage], None]]] = [
     ("hosts", list_hosts),
     ("create-bucket", make_buckets),
     ("terminate", terminated),
-    *STAND_INS.items(),
+    *OF_BACKUPS.items(),
 ]
 
 
@@ -357,16 +447,17 @@ def test_what_is_in_the_table_is_asked_for(recorded: dict[str, set[str]]) -> Non
     assert [] == surplus
 
 
-@pytest.mark.parametrize("task", STAND_INS)
-def test_what_is_asked_of_backups_is_allowed_there(
+@pytest.mark.parametrize("task", OF_BACKUPS)
+def test_what_is_asked_of_buckets_for_backups_is_allowed_there(
     aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
-    STAND_INS[task](Stage(aws, tmp_path, monkeypatch, EngineDouble(ENGINE)))
+    OF_BACKUPS[task](Stage(aws, tmp_path, monkeypatch, EngineDouble(ENGINE)))
     whose = INSTANCE if task == "backup service" else OPERATOR
-    names = {"partition": ["aws"], "bucket": ["team-backups"]}
+    names = {"partition": ["aws"], "bucket": ["team-backups", "team-artifacts"]}
     document = policies.document(whose, names | policies.places(Settings.load()))
     assert document is not None
-    for call in aws.calls:
+    calls = [call for call in aws.calls if "path" in call.fields]
+    for call in calls:
         needed = {
             action
             for scope, actions in CALLS[call.operation].needs.items()
@@ -378,6 +469,67 @@ def test_what_is_asked_of_backups_is_allowed_there(
         assert needed, call
         for action in needed:
             assert allows(document, action, arn, context), (action, call)
+    assert calls
+
+
+# --- The lock of what is written ---
+
+
+def write(place: Vault, how: str) -> None:
+    until = datetime.now(UTC) + timedelta(days=14)
+    if how == "put":
+        place.put("daily/a/manifest.json", b"{}", until)
+        return
+    with place.writing("daily/a/base.tar.zst.age", 1, until) as upload:
+        upload.write(b"x")
+
+
+@pytest.mark.parametrize("how", ["put", "writing"])
+def test_who_may_not_see_whether_a_bucket_locks_writes_nothing_and_hears_of_the_right(
+    aws: Aws, how: str
+) -> None:
+    place = a_vault(aws, locked=True)
+    denied = Fault(of("GetObjectLockConfiguration"), "AccessDenied", 403, "Access Denied")
+    with aws.failing(denied), pytest.raises(OpsError) as caught:
+        write(place, how)
+
+    assert "AWS denies GetObjectLockConfiguration: Access Denied" == caught.value.cause
+    right = "s3:GetBucketObjectLockConfiguration: statement Buckets of `invoke policy`, "
+    assert f"{right}statement BackupsLock of `invoke policy --for instance`" in caught.value.remedy
+    assert [] == stored_names(place)
+    assert "Uploads" not in place.s3.list_multipart_uploads(Bucket=BUCKET)
+    write(place, how)  # as soon as the right is there
+    assert 1 == len(stored_names(place))
+
+
+def test_whether_a_bucket_locks_is_asked_once(aws: Aws) -> None:
+    place = a_vault(aws, locked=True)
+    for how in ("put", "writing", "put"):
+        write(place, how)
+
+    assert 1 == aws.operations.count("GetObjectLockConfiguration")
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_bucket_that_can_lock_and_has_no_rule_takes_locks_that_a_person_can_lift() -> None:
+    make(reach(BUCKET, "", Settings()), lock=True)
+    place = vault.reach(PLACE)
+    write(place, "put")
+
+    found = place.s3.head_object(Bucket=BUCKET, Key=place.key("daily/a/manifest.json"))
+    assert "GOVERNANCE" == found["ObjectLockMode"]
+    assert found["ObjectLockRetainUntilDate"] > datetime.now(UTC) + timedelta(days=13)
+
+
+def test_a_bucket_without_object_lock_is_written_to_without_locks(aws: Aws) -> None:
+    place = a_vault(aws)
+    write(place, "put")
+
+    found = place.s3.head_object(Bucket=BUCKET, Key=place.key("daily/a/manifest.json"))
+    assert "ObjectLockMode" not in found
+
+
+# --- What is called without a scenario ---
 
 
 def test_a_call_that_no_scenario_makes_is_in_the_table_too() -> None:
@@ -424,6 +576,14 @@ def test_an_action_is_written_as_iam_has_it() -> None:
         (
             "CreateRepository",
             "ecr:CreateRepository and ecr:TagResource: statement NewRepository of `invoke policy`",
+        ),
+        (
+            "ListObjectVersions",
+            "s3:ListBucketVersions: statement Buckets of `invoke policy`",
+        ),
+        (
+            "DeleteObjects",
+            "s3:DeleteObject: statement Artifacts of `invoke policy --for instance`",
         ),
         ("DeleteEverything", "the call DeleteEverything"),
     ],

@@ -120,6 +120,12 @@ def test_a_host_with_backups_may_write_and_read_them_and_neither_delete_nor_unlo
                 "Action": ["s3:GetObject"],
                 "Resource": ["arn:aws:s3:::team-backups/mlflow/*"],
             },
+            {
+                "Sid": "BackupsLock",
+                "Effect": "Allow",
+                "Action": ["s3:GetBucketObjectLockConfiguration"],
+                "Resource": ["arn:aws:s3:::team-backups"],
+            },
         ],
     } == policies.instance(BACKUPS, "aws")
 
@@ -129,7 +135,7 @@ def test_a_host_s_rights_to_artifacts_and_to_backups_stand_side_by_side() -> Non
 
     assert statements(one).items() <= statements(both).items()
     assert statements(policies.instance(BACKUPS, "aws")).items() <= statements(both).items()
-    assert 5 == len(statements(both))
+    assert 6 == len(statements(both))
 
 
 def test_backups_at_the_top_of_a_bucket_are_listed_by_their_folders() -> None:
@@ -146,7 +152,7 @@ BACKUP_RIGHTS = [
     ("PutObject", "team-backups/mlflow/drills/a.json", "both"),
     ("PutObject", "team-backups/mlflow/daily/a/manifest.json", "instance"),
     ("PutObjectRetention", "team-backups/mlflow/daily/a/manifest.json", "instance"),
-    ("PutObjectRetention", "team-backups/mlflow/drills/a.json", "instance"),
+    ("PutObjectRetention", "team-backups/mlflow/drills/a.json", "both"),
     ("AbortMultipartUpload", "team-backups/mlflow/daily/a/base.tar.zst.age", "instance"),
     ("PutObject", "team-backups/other/daily/a/manifest.json", "nobody"),
     ("GetObject", "team-backups/mlflow-of-others/daily/a/manifest.json", "nobody"),
@@ -159,6 +165,15 @@ BACKUP_RIGHTS = [
             "PutObjectLegalHold",
         )
     ),
+    ("GetBucketObjectLockConfiguration", "team-backups", "both"),
+    ("GetBucketObjectLockConfiguration", "team-artifacts", "operator"),
+    ("ListBucketVersions", "team-artifacts", "operator"),
+    # What could end backups early, and is the bucket's own: not for a host.
+    ("PutBucketObjectLockConfiguration", "team-backups", "operator"),
+    ("PutLifecycleConfiguration", "team-backups", "operator"),
+    ("PutBucketVersioning", "team-backups", "operator"),
+    ("PutBucketPolicy", "team-backups", "operator"),
+    ("DeleteBucket", "team-backups", "nobody"),
 ]
 
 
@@ -253,7 +268,8 @@ def test_an_operator_s_policy_names_account_region_and_repository(
     settings(registry=ECR)
     found = shown(capsys, "operator")
 
-    assert ["arn:aws:ec2:eu-west-2:123456789012:instance/*"] == found["Machines"]["Resource"]
+    machines, _images = found["Machines"]["Resource"]
+    assert "arn:aws:ec2:eu-west-2:123456789012:instance/*" == machines
     arn = "arn:aws:ecr:eu-central-1:999999999999:repository/team/web"
     assert [arn] == found["Repository"]["Resource"] == found["OurRepository"]["Resource"]
     mine = {"StringEquals": {"aws:RequestTag/mlflow-compose": ["mlflow-compose"]}}
@@ -311,7 +327,7 @@ def test_flags_win_over_the_settings(
 
     found = shown(capsys, "operator", [], "second", "", "us-west-1")
     assert "second" in json.dumps(found["OurRepository"]["Condition"])
-    assert ["arn:aws:ec2:us-west-1:123456789012:instance/*"] == found["Machines"]["Resource"]
+    assert "arn:aws:ec2:us-west-1:123456789012:instance/*" in found["Machines"]["Resource"]
 
 
 @pytest.mark.parametrize(
