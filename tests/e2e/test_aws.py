@@ -16,7 +16,7 @@ from tests.e2e.machines import several, sweep
 from tests.e2e.test_documents import blocks
 from tests.ec2 import PRICES, held, ready
 
-BUCKET = "mlflow-artifacts"
+BUCKET, BACKUPS = "mlflow-artifacts", "mlflow-backups"
 
 
 @pytest.fixture
@@ -53,6 +53,7 @@ def test_the_page_leads_from_an_account_to_a_server_and_back(
     project = make_project(
         "account",
         ARTIFACTS_DESTINATION=f"s3://{BUCKET}/account",
+        BACKUPS_DESTINATION=f"s3://{BACKUPS}/account",
         DEPLOY_KEY=machine.key,
         BIND_ADDRESS="0.0.0.0",
         WEB_WORKERS="1",
@@ -70,10 +71,12 @@ def test_the_page_leads_from_an_account_to_a_server_and_back(
 
         assert address.startswith("ubuntu@")
         assert 1 == len(held(aws)["machines"])
-        assert [BUCKET] == [each["Name"] for each in aws.client("s3").list_buckets()["Buckets"]]
+        made = [each["Name"] for each in aws.client("s3").list_buckets()["Buckets"]]
+        assert [BUCKET, BACKUPS] == sorted(made)
 
         lead(project, address, machine)
-        project.set(**s3_settings(the_lab, f"s3://{BUCKET}/account"))
+        # Backups themselves are for tests/e2e/test_backups.py.
+        project.set(**s3_settings(the_lab, f"s3://{BUCKET}/account"), BACKUPS_DESTINATION="")
         said = project.shell(server, HOST=address)
 
         assert SMOKE_STEPS <= said.count("\n")
