@@ -282,9 +282,8 @@ def backup_service(stage: Stage) -> None:
         stage.patch.setattr(keeper, name, path)
     stage.patch.setattr(keeper, "LOCK", found.donor.spool / "lock")
     stage.patch.setenv("KEK_FINGERPRINT", "f" * 32)
+    stage.patch.setattr(keeper, "Donor", lambda _: found.donor)
     service = keeper.Keeper(found.settings)
-    double: Any = found.donor
-    service.donor = double
     found.donor.commit("binlog.000002", range(4, 12), 3)
     shipper = service.begin()
     assert shipper.ship(datetime.now(UTC))
@@ -292,10 +291,10 @@ def backup_service(stage: Stage) -> None:
     assert service.state["proven"]
     fault = Fault(lambda _, call: call.operation == "UploadPart")
     stage.aws.faults.append(fault)
-    service.take(shipper.vault)
+    service.take(shipper.vault, manifest.BASE)
     assert "UploadPart" in service.state["base_error"]
     stage.aws.faults.remove(fault)
-    service.take(shipper.vault)
+    service.take(shipper.vault, manifest.BASE)
     assert "base_error" not in service.state
     service.begin()
     assert service.last is not None
@@ -319,7 +318,7 @@ def order_a_backup(stage: Stage) -> None:
     with_backups(stage)
     stage.patch.setattr(backups, "home", at_home(runs=lambda _: False))
     with pytest.raises(OpsError, match="does not run"):
-        backups.backup("")
+        backups.backup("", manifest.BASE)
 
 
 def at_home(**fields: Any) -> Callable[..., Any]:
