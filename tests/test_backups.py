@@ -117,7 +117,7 @@ def test_the_id_of_a_backup_is_the_result(
     at_work.local.answers["docker exec live-backup"] = (
         f'progress ["copying", 0, 9]\n{BACKUP}\nprogress ["storing base", 9, 9]\n'
     )
-    backups.backup("")
+    backups.backup("", "base")
     out, err = capsys.readouterr()
 
     assert f"{BACKUP}\n" == out
@@ -137,7 +137,7 @@ def test_the_id_of_a_backup_is_the_result(
 def test_a_backup_that_fails_says_why(at_work: FakeHome, said: Result, cause: str) -> None:
     at_work.local.answers["docker exec live-backup"] = said
     with pytest.raises(OpsError, match=cause) as caught:
-        backups.backup("")
+        backups.backup("", "base")
 
     assert caught.value.code == (2 if said.code == 2 else 1)
 
@@ -146,9 +146,17 @@ def test_a_backup_that_fails_says_why(at_work: FakeHome, said: Result, cause: st
 def test_without_the_service_it_is_refused(at_work: FakeHome, hosts: str, remedy: str) -> None:
     at_work.running = {"db"}
     with pytest.raises(OpsError, match="does not run") as caught:
-        backups.backup(hosts)
+        backups.backup(hosts, "base")
 
     assert (2, f"start it: {remedy}") == (caught.value.code, caught.value.remedy)
+    assert [] == at_work.local.lines
+
+
+def test_a_kind_that_there_is_not_is_refused(at_work: FakeHome) -> None:
+    with pytest.raises(OpsError, match="no backup of the kind 'dumps'") as caught:
+        backups.backup("", "dumps")
+
+    assert 2 == caught.value.code
     assert [] == at_work.local.lines
 
 
