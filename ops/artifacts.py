@@ -5,12 +5,14 @@ every one that was deleted can be had back.
 """
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 from urllib.parse import urlsplit
 
 from ops import buckets
 from ops.aws import in_our_words
-from ops.errors import FAILED
+from ops.buckets import Bucket
+from ops.errors import FAILED, OpsError
 from ops.scratch import Scratch
 from ops.settings import Settings
 
@@ -44,6 +46,9 @@ class Looked:
     deleted: list[str]
     """Those of the missing ones that an older version can be had of."""
 
+    unseen: dict[str, str]
+    """Buckets that could not be looked into, with the reason."""
+
 
 def look(made: Scratch, settings: Settings) -> Looked | None:
     """Look for the artifacts that a restored database names; None where they are not in S3."""
@@ -54,38 +59,54 @@ def look(made: Scratch, settings: Settings) -> Looked | None:
     for table, question in QUESTIONS.items():
         if table in tables:
             named += [row[0] for row in made.sql(question)]
-    missing, deleted, places = [], [], 0
-    for uri in dict.fromkeys(named):
-        place = located(uri, settings)
-        if place is None:
-            continue
-        places += 1
-        if not there(place, settings):
-            missing.append(place)
-            if there(place, settings, versions=True):
-                deleted.append(place)
-    return Looked(places, missing, deleted)
+    found = Looked(0, [], [], {})
+    places = [place for uri in dict.fromkeys(named) if (place := located(uri, settings))]
+    for name, group in groupby(sorted(places), lambda each: each[0]):
+        try:
+            found = _within(name, [key for _, key in group], settings, found)
+        except OpsError as error:  # a model may be anywhere; a restore does not depend on it
+            found.unseen[name] = error.cause
+    return found
 
 
-def located(uri: str, settings: Settings) -> str | None:
-    """Return the place in S3 of an address that MLflow gave; None for what is elsewhere."""
-    parts = urlsplit(uri)
-    if parts.scheme == "s3":
-        return uri
-    if parts.scheme == PROXIED:
-        return f"{settings.artifacts_destination}/{parts.path.lstrip('/')}"
-    return None
+def located(uri: str, settings: Settings) -> tuple[str, str] | None:
+    """Return bucket and key of an address that MLflow gave; None for what is elsewhere."""
+    try:
+        parts = urlsplit(uri)
+        if parts.scheme == PROXIED:
+            parts = urlsplit(f"{settings.artifacts_destination}/{parts.path.lstrip('/')}")
+    except ValueError:
+        return None
+    if parts.scheme != "s3" or not parts.netloc:
+        return None
+    return parts.netloc, parts.path.strip("/")
 
 
-def there(place: str, settings: Settings, *, versions: bool = False) -> bool:
-    """Say whether anything lies at a place, or once lay there."""
-    parts = urlsplit(place)
-    bucket = buckets.reach(parts.netloc, "", settings)
-    below: dict[str, Any] = {"Prefix": f"{parts.path.strip('/')}/", "MaxKeys": 1}
+def _within(name: str, keys: list[str], settings: Settings, found: Looked) -> Looked:
+    """Return what was found with what is in one bucket."""
+    bucket = buckets.reach(name, "", settings)
+    missing = [key for key in keys if not there(bucket, key)]
+    deleted = []
+    try:
+        deleted = [key for key in missing if there(bucket, key, versions=True)]
+    except OpsError as error:
+        found.unseen[name] = error.cause
+    return Looked(
+        found.places + len(keys),
+        found.missing + [f"{bucket}/{key}" for key in missing],
+        found.deleted + [f"{bucket}/{key}" for key in deleted],
+        found.unseen,
+    )
+
+
+def there(bucket: Bucket, key: str, *, versions: bool = False) -> bool:
+    """Say whether anything lies below a key, or once lay there."""
+    below = {**bucket.named, "Prefix": f"{key}/" if key else ""}
+    s3: Any = bucket.s3
     with in_our_words(FAILED, bucket.whom):
-        if versions:
-            return bool(bucket.s3.list_object_versions(**bucket.named, **below).get("Versions"))
-        return bool(bucket.s3.list_objects_v2(**bucket.named, **below).get("Contents"))
+        if versions:  # and not only the first, which is the mark of the deletion
+            return bool(s3.list_object_versions(**below).get("Versions"))
+        return bool(s3.list_objects_v2(**below, MaxKeys=1).get("Contents"))
 
 
 def report(found: Looked | None) -> list[str]:
@@ -95,8 +116,9 @@ def report(found: Looked | None) -> list[str]:
     lines = [f"artifacts of {found.places} models looked for in S3"]
     for place in found.missing[:SHOWN]:
         back = place in found.deleted
-        way = "deleted; aws s3api list-object-versions shows what to bring back" if back else "gone"
-        lines.append(f"missing: {place} ({way})")
+        way = "deleted; aws s3api list-object-versions shows what to bring back"
+        lines.append(f"missing: {place} ({way if back else 'no version of it is known'})")
     if len(found.missing) > SHOWN:
         lines.append(f"and {len(found.missing) - SHOWN} more")
+    lines += [f"note: not looked for in s3://{name}: {why}" for name, why in found.unseen.items()]
     return lines

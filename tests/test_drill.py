@@ -302,7 +302,7 @@ def test_an_mlflow_that_says_nothing_fails_it(home_of: FakeHome, place: Place, s
 def test_artifacts_that_are_missing_fail_it(
     home_of: FakeHome, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = Looked(9, [f"s3://team/{number}" for number in range(5)], [])
+    looked = Looked(9, [f"s3://team/{number}" for number in range(5)], [], {})
     monkeypatch.setattr(artifacts, "look", lambda *_: looked)
     with pytest.raises(OpsError, match="artifacts that the database names are missing") as caught:
         run()
@@ -315,10 +315,10 @@ def test_artifacts_that_are_missing_fail_it(
 def test_artifacts_that_are_there_are_told_of(
     home_of: FakeHome, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts, "look", lambda *_: Looked(9, [], []))
+    monkeypatch.setattr(artifacts, "look", lambda *_: Looked(9, [], [], {}))
     run()
 
-    assert {"places": 9, "missing": [], "deleted": []} == place.told["artifacts"]
+    assert {"places": 9, "missing": [], "deleted": [], "unseen": {}} == place.told["artifacts"]
     assert home_of
 
 
