@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from ops import age_keys, console, evidence, generations, manifest, vault
@@ -20,7 +20,6 @@ from ops.vault import Vault
 __all__ = ["backup", "show", "verify"]
 
 BLOCK = 1024**2
-KEPT = timedelta(days=generations.LOGS)
 
 FACTS = (
     *("id", "kind", "generation", "as_of", "age_seconds", "size", "rows", "restores_to"),
@@ -200,11 +199,10 @@ def led_on(made: Manifest) -> bool:
 def damaged_logs(place: Vault, found: list[Manifest], step: Any) -> Iterator[str]:  # noqa: ANN401
     """Yield what is wrong with the logs that these backups lead on to; the oldest are gone."""
     every = pieces(place)
-    since = datetime.now(UTC) - KEPT
     ways = [
         (made.server, unbroken(every, made.server, made.first_log))
         for made in found
-        if made.kind == manifest.BASE and made.time > since
+        if led_on(made)
     ]
     for server, file, at in dict.fromkeys((each, *way.gap) for each, way in ways if way.gap):
         yield f"logs/{server}: pieces are missing after {file}, byte {at}"

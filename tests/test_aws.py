@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.aws import Account, in_our_words, log_in, s3_compatible
+from ops.aws import Account, credentials_file, in_our_words, log_in, s3_compatible
 from ops.errors import FAILED, REFUSED, OpsError
 from ops.settings import Settings
 from ops.values import Secret
@@ -211,3 +211,48 @@ def test_an_s3_server_of_one_s_own_is_not_called_aws(
     assert cause in caught.value.cause
     assert remedy in caught.value.remedy
     assert "AWS" not in f"{caught.value.cause} {caught.value.remedy}"
+
+
+# --- Whom a container is to be ---
+
+
+def test_a_credentials_file_says_whom_this_machine_is_and_asks_nobody(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = "[default]\naws_access_key_id = testing\naws_secret_access_key = testing\n"
+    assert f"{keys}region = {REGION}\n" == credentials_file()
+    assert f"{keys}region = eu-south-1\n" == credentials_file("eu-south-1")
+
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token")
+    assert f"{keys}aws_session_token = a-token\nregion = {REGION}\n" == credentials_file()
+    assert not aws.calls
+
+
+def test_a_credentials_file_is_read_by_boto3_with_its_region(
+    aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token")
+    file = tmp_path / "credentials"
+    file.write_text(credentials_file("eu-south-1"))
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "DEFAULT_REGION"):
+        monkeypatch.delenv(f"AWS_{name}")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+
+    assert "eu-south-1" == log_in().region
+    assert aws.calls
+
+
+def test_nobody_is_an_empty_credentials_file(nobody: Aws) -> None:
+    assert "" == credentials_file()
+    assert not nobody.calls
+
+
+def test_credentials_that_cannot_be_had_are_refused(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(OpsError, match="nobody") as caught:
+        credentials_file()
+
+    assert REFUSED == caught.value.code
+    assert not aws.calls

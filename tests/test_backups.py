@@ -111,18 +111,19 @@ def at_work(
     assert [] == found.locked
 
 
+@pytest.mark.parametrize("kind", [manifest.BASE, manifest.DUMP])
 def test_the_id_of_a_backup_is_the_result(
-    at_work: FakeHome, capsys: pytest.CaptureFixture[str]
+    at_work: FakeHome, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     at_work.local.answers["docker exec live-backup"] = (
         f'progress ["copying", 0, 9]\n{BACKUP}\nprogress ["storing base", 9, 9]\n'
     )
-    backups.backup("", "base")
+    backups.backup("", kind)
     out, err = capsys.readouterr()
 
     assert f"{BACKUP}\n" == out
     assert "copying (" in err
-    assert ["docker exec live-backup python -m ops.keeper take"] == at_work.local.lines
+    assert [f"docker exec live-backup python -m ops.keeper take {kind}"] == at_work.local.lines
 
 
 @pytest.mark.parametrize(
@@ -137,16 +138,25 @@ def test_the_id_of_a_backup_is_the_result(
 def test_a_backup_that_fails_says_why(at_work: FakeHome, said: Result, cause: str) -> None:
     at_work.local.answers["docker exec live-backup"] = said
     with pytest.raises(OpsError, match=cause) as caught:
-        backups.backup("", "base")
+        backups.backup("", manifest.BASE)
 
     assert caught.value.code == (2 if said.code == 2 else 1)
+
+
+@pytest.mark.parametrize("kind", ["", "Base", "all", "base; ls", "--help"])
+def test_a_kind_that_is_none_is_refused(at_work: FakeHome, kind: str) -> None:
+    with pytest.raises(OpsError, match="no backup of the kind") as caught:
+        backups.backup("", kind)
+
+    assert 2 == caught.value.code
+    assert [] == at_work.local.lines
 
 
 @pytest.mark.parametrize(("hosts", "remedy"), [("", "invoke up"), ("a", "invoke deploy --host")])
 def test_without_the_service_it_is_refused(at_work: FakeHome, hosts: str, remedy: str) -> None:
     at_work.running = {"db"}
     with pytest.raises(OpsError, match="does not run") as caught:
-        backups.backup(hosts, "base")
+        backups.backup(hosts, manifest.BASE)
 
     assert (2, f"start it: {remedy}") == (caught.value.code, caught.value.remedy)
     assert [] == at_work.local.lines
