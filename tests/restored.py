@@ -14,7 +14,7 @@ from typing import Any
 from ops.errors import OpsError
 from ops.homes import LocalHome
 from ops.hosts import Result, failure
-from ops.manifest import Manifest
+from ops.manifest import DUMP, Manifest, Stored
 from ops.settings import Settings
 from tests.binlogs import SERVER
 from tests.conftest import FAILS, OK, FakeHost, docker_info
@@ -24,6 +24,9 @@ STACK = "stack"
 LIVE = f"{STACK}_db"
 BACKUP = "20261125T160000Z-abcdef"
 MADE = a_manifest()
+DUMPED = a_manifest(
+    kind=DUMP, first_log="", objects=[Stored("dump.sql.zst.age", 100, "a" * 64, 1000, "b" * 64)]
+)
 ENV = {
     "STACK_NAME": STACK,
     "BACKUPS_DESTINATION": f"s3://{BUCKET}/stack",
@@ -41,6 +44,7 @@ def fetched(**more: Any) -> dict[str, Any]:
     return {"tail": ["binlog.000002"], "gtids": MADE.gtids, **more}
 
 
+ALONE = fetched(tail=[])
 AFTER = fetched(
     after=["binlog.000002", "binlog.000003"],
     gtids=f"{SERVER}:1-9",
@@ -78,7 +82,11 @@ class Docker(FakeHost):
         self.volumes: dict[str, str] = {LIVE: ""}
         self.containers: dict[str, str] = {"live-db": ""}
         self.executed = ""
-        self.leads_to = {"tail": made.gtids, "after": self.found["gtids"]}
+        self.leads_to = {
+            "tail/": made.gtids,
+            "after/": self.found["gtids"],
+            "dump.sql": made.gtids,
+        }
         self.free = 10**9
         self.rows: dict[str, list[Any]] = {
             name: [table.rows, table.checksum] for name, table in made.tables.items()
@@ -193,7 +201,7 @@ class Docker(FakeHost):
     def do_exec(self, words: list[str], stdin: bytes) -> Result:
         text = words[-1]
         for folder, gtids in self.leads_to.items():
-            if f"/restore/logs/{folder}/" in text:
+            if f"/restore/logs/{folder}" in text:
                 self.executed = gtids
         if words[-4:-1] and "--execute=" in text:
             return Result(0, self.answer(text.removeprefix("--execute=")), "")

@@ -26,7 +26,9 @@ from tests.binlogs import OTHER as OTHER_SERVER
 from tests.binlogs import SERVER
 from tests.restored import (
     AFTER,
+    ALONE,
     BACKUP,
+    DUMPED,
     LIVE,
     MADE,
     MANNERS,
@@ -394,6 +396,22 @@ def test_the_order_is_checks_safety_images_volumes_fetch_proof_replay_and_then_t
     assert f"kept, in case: the volume {LIVE}; when you are sure: docker volume rm {LIVE}\n" in err
 
 
+def test_a_dump_is_loaded_into_a_new_mysql_and_proven_like_a_base(
+    home_of: FakeHome, host: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "choose", lambda *_: Way(DUMPED))
+    host.made, host.found = DUMPED, ALONE
+    restore.restore(Asked(DUMPED.id), "", confirm=STACK)
+    lines = iter(host.lines)
+    steps = ["ops.keeper fetch", "docker run --detach", "< /restore/logs/dump.sql", "gtid_executed"]
+    for step in [*steps, "CHECKSUM TABLE", "triggers", "docker stop", "take"]:
+        assert any(step in line for line in lines), step
+
+    assert {LIVE, home_of.live} == set(host.volumes)
+    assert not host.ran("mysqlbinlog")
+    assert not [line for line in host.lines for secret in SECRETS if secret in line]
+
+
 def test_on_a_bare_host_nothing_is_kept_and_the_next_step_is_named(
     home_of: FakeHome, host: Docker, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -525,6 +543,11 @@ TOLERATED = (
 """Commands without which a restore can be: what they are for is said to be missing, or swept."""
 
 
+BASE = Way(MADE, "last", logs=100), AFTER
+DUMP = Way(DUMPED), ALONE
+
+
+@pytest.mark.parametrize(("way", "found"), [BASE, DUMP], ids=["base", "dump"])
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("manner", MANNERS)
 def test_whatever_fails_leaves_the_database_and_nothing_else(
@@ -534,14 +557,18 @@ def test_whatever_fails_leaves_the_database_and_nothing_else(
     manner: str,
     *,
     late: bool,
+    way: Way,
+    found: dict[str, Any],
 ) -> None:
+    monkeypatch.setattr(restore, "choose", lambda *_: way)
+    host.made, host.found = way.backup, found
     at_home(monkeypatch, restore, FakeHome(settings, host))
     monkeypatch.setattr(FakeHome, "credentials", lambda _: "")
     assert None is tried()
     count = len(host.lines)
     assert FAULTLESS < count
     for number in range(1, count + 1):
-        other = Docker()
+        other = Docker(way.backup, found)
         other.answers = host.answers
         other.breaks, other.late = at(number, MANNERS[manner]), late
         home = FakeHome(settings, other)
@@ -608,7 +635,7 @@ def test_a_place_that_cannot_be_taken_leaves_the_old_one(home_of: FakeHome, host
 def test_what_is_not_the_state_that_was_meant_is_not_put_in_place(
     home_of: FakeHome, host: Docker, tail: str, last: str
 ) -> None:
-    host.leads_to = {"tail": tail, "after": last}
+    host.leads_to = {"tail/": tail, "after/": last}
     with pytest.raises(OpsError, match="the database has the transactions"):
         restore.restore(Asked(), "", confirm=STACK)
 

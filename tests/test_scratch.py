@@ -14,6 +14,7 @@ from ops.settings import Settings
 from tests.conftest import with_test_secrets
 from tests.restored import (
     AFTER,
+    DUMPED,
     LIVE,
     MADE,
     MANNERS,
@@ -309,6 +310,36 @@ def test_no_logs_are_nothing_to_repeat() -> None:
     scratch(host).replay("after", [])
 
     assert [] == host.lines
+
+
+def test_a_dump_is_loaded_with_the_users_of_now_and_no_password_in_a_command() -> None:
+    host = Docker(DUMPED)
+    with scratch(host).loaded():
+        assert DUMPED.gtids == scratch(host).executed()
+
+    assert ["live-db"] == list(host.containers)
+    assert host.ran("--detach", "--network=none", "MYSQL_DATABASE=mlflow")
+    assert not host.ran("skip-grant-tables")
+    users = next(at for at, line in enumerate(host.lines) if "< /dev/shm/passwords" in line)
+    load = next(at for at, line in enumerate(host.lines) if "dump.sql" in line)
+    assert users < load
+    sql = b"".join(host.given).decode()
+    assert sql.index("CREATE USER") < sql.index("ALTER USER IF EXISTS 'mlflow'@'%'")
+    assert not [line for line in host.lines for secret in SECRETS if secret in line]
+
+
+def test_a_dump_that_does_not_load_is_an_error_and_its_mysql_goes() -> None:
+    host = Docker(DUMPED)
+    host.breaks = lambda _, line: fails() if "dump.sql" in line else None
+    with pytest.raises(OpsError, match="no such luck"):
+        scratch(host).loaded().__enter__()
+
+    assert ["live-db"] == list(host.containers)
+
+
+def test_a_dump_takes_its_size_twice() -> None:
+    assert 2400 == Way(DUMPED).room
+    assert 1320 == Way(MADE).room
 
 
 # --- The proof ---
