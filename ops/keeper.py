@@ -44,7 +44,7 @@ WAIT_SECONDS = 15.0
 """After something failed."""
 
 LOOK_SECONDS = 60.0
-"""Between two looks at what drills left."""
+"""Between two looks at what others left."""
 
 RETRY_SECONDS = 600.0
 """After a base failed: it costs MySQL something."""
@@ -95,7 +95,7 @@ class Keeper:
                     pause = 0
                 shipper.forget(datetime.now(UTC) - KEEP_LOGS)
                 self.heed(shipper)
-                self.look(shipper.vault)
+                self.look(shipper)
                 self.schedule(shipper.vault)
                 self.state.pop("error", None)
                 self.state.pop("error_since", None)
@@ -113,9 +113,7 @@ class Keeper:
         """Return what ships the logs of the MySQL that is there now."""
         place = vault.reach(self.settings, FAILED)
         server = self.donor.server()
-        self.last = newest(place, server.uuid, manifest.BASE)
-        dumped = newest(place, server.uuid, manifest.DUMP)
-        self.dumped = dumped.time if dumped else None
+        self.learn(place, server.uuid)
         self.state["server"] = server.uuid
         made = Shipper(place, self.donor, server.uuid, DATA, self.settings.recipients)
         self.heed(made)
@@ -127,18 +125,31 @@ class Keeper:
         if shipper is not None and shipper.gap:
             self.gap, shipper.gap = True, False
 
-    def look(self, place: Vault) -> None:
-        """Ask now and then when a restore was proven last: that is done elsewhere."""
+    def learn(self, place: Vault, server: str) -> None:
+        """Ask which backups there are."""
+        self.last = newest(place, server, manifest.BASE)
+        dumped = newest(place, server, manifest.DUMP)
+        self.dumped = dumped.time if dumped else None
+
+    def look(self, shipper: Shipper) -> None:
+        """Ask now and then for what is done elsewhere: proven restores, and backups on order."""
         if time.monotonic() >= self.look_at:
-            found = manifest.last_proven(place)
+            found = manifest.last_proven(shipper.vault)
             self.state["proven"] = found.isoformat() if found else None
+            if not self.working:
+                self.learn(shipper.vault, shipper.server)
             self.look_at = time.monotonic() + LOOK_SECONDS
+
+    @property
+    def working(self) -> bool:
+        """Whether a backup of its own is under way."""
+        return self.work is not None and self.work.is_alive()
 
     def schedule(self, place: Vault) -> None:
         """Take a base or a dump if one is due and none is under way."""
         now = datetime.now(UTC)
         self.state["last"] = summary(self.last)
-        if self.work is not None and self.work.is_alive():
+        if self.working:
             return
         if self.failed_at is not None and time.monotonic() - self.failed_at < RETRY_SECONDS:
             return

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -137,13 +138,13 @@ def test_a_base_that_is_there_is_found_and_none_is_taken(
 def test_a_server_that_was_replaced_meanwhile_gets_a_base_and_logs_of_its_own(
     place: Vault, ours: Keeper, donor: FakeDonor
 ) -> None:
-    def replace() -> None:
+    def change() -> None:
         donor.uuid, donor.committed = FOREIGN, 0
         for path in donor.data.glob("binlog.*"):
             path.unlink()
         donor.write("binlog.000001", log([]))
 
-    turns(ours, replace)
+    turns(ours, change)
 
     assert state()["server"] == FOREIGN
     assert {each.server for each in stored(place)} == {SERVER, FOREIGN}
@@ -395,6 +396,28 @@ def test_the_last_proven_restore_is_told(ours: Keeper, place: Vault) -> None:
     turns(ours)
 
     assert state()["proven"] == "2026-11-02T00:00:00+00:00"
+
+
+def test_a_backup_that_was_ordered_is_told_and_none_is_taken_beside_it(
+    ours: Keeper, place: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "LOOK_SECONDS", 0.0)
+    ordered: list[str] = []
+
+    def order() -> None:
+        assert ours.last is not None
+        old = datetime.now(UTC) - timedelta(days=2)
+        earlier = f"{old:%Y%m%dT%H%M%SZ}-ffffff"
+        before = replace(ours.last, id=earlier, as_of=old.isoformat())
+        for name in names(place, ours.last.generation):
+            place.s3.delete_object(Bucket=place.bucket.name, Key=place.key(name))
+        put(place, f"{before.folder}/{manifest.NAME}", before.text())
+        ordered.append(keeper.take(PLACE, place, manifest.BASE, lambda *_: None).id)
+
+    turns(ours, order, lambda: None)
+
+    assert state()["last"]["id"] == ordered[0]
+    assert len(bases(place)) == 2
 
 
 # --- When one is due ---

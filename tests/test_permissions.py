@@ -287,7 +287,7 @@ def backup_service(stage: Stage) -> None:
     found.donor.commit("binlog.000002", range(4, 12), 3)
     shipper = service.begin()
     assert shipper.ship(datetime.now(UTC))
-    service.look(shipper.vault)
+    service.look(shipper)
     assert service.state["proven"]
     fault = Fault(lambda _, call: call.operation == "UploadPart")
     stage.aws.faults.append(fault)
