@@ -363,7 +363,10 @@ def drilled(stage: Stage) -> None:
     def proven(*_: Any) -> dict[str, Any]:
         return {"artifacts": asdict(look_for_artifacts(found.settings))}
 
-    stage.patch.setattr(drill, "home", at_home())
+    here = at_home(drilling=nullcontext, volume=lambda: "db")
+    scratch = SimpleNamespace(sweep=lambda _: None, check_room=lambda: None)
+    stage.patch.setattr(drill, "home", here)
+    stage.patch.setattr(drill, "Scratch", lambda *_: scratch)
     stage.patch.setattr(drill, "proven", proven)
     drill.drill(restore.Asked(key=found.key), "", as_json=True)
 
