@@ -162,14 +162,6 @@ def test_without_the_service_it_is_refused(at_work: FakeHome, hosts: str, remedy
     assert [] == at_work.local.lines
 
 
-def test_a_kind_that_there_is_not_is_refused(at_work: FakeHome) -> None:
-    with pytest.raises(OpsError, match="no backup of the kind 'dumps'") as caught:
-        backups.backup("", "dumps")
-
-    assert 2 == caught.value.code
-    assert [] == at_work.local.lines
-
-
 # --- Listed ---
 
 
