@@ -54,7 +54,7 @@ done
 
 def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
     """Bring the stack up and wait until it answers; return False when nothing had to change."""
-    settings.require_recipients()
+    settings.require_for_backups()
     with preflight.only_one(settings.data):
         engine = images.engine(host)
         size = sizing.size(settings, [engine.machine])

@@ -27,7 +27,7 @@ HEAD = ("python", "-I", "/opt/migration.py", "--head")
 def deploy(hosts: str, *, migrate: bool) -> None:
     """Bring hosts to the settings and files of this machine."""
     settings, local = Settings.load(), LocalHost()
-    settings.require_recipients()
+    settings.require_for_backups()
     with fleet.reach(settings, hosts) as found:
         check_shared(settings, len(found))
         for site in found:
@@ -172,7 +172,7 @@ def finish(settings: Settings, found: list[Site], move: Move) -> None:
 def rehearse(hosts: str, *, migrate: bool) -> None:
     """Print what a deploy would run and send; nothing is built, sent, written or connected to."""
     settings, local = Settings.load(), LocalHost()
-    settings.require_recipients()
+    settings.require_for_backups()
     names = fleet.named(settings, hosts)
     check_shared(settings, len(names))
     missing = settings.missing_secrets()

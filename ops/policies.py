@@ -8,7 +8,7 @@ from string import Formatter
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops import console, ecr, supply, values
+from ops import console, ecr, generations, supply, values
 from ops.aws import Account, log_in
 from ops.errors import refusal
 from ops.permissions import CALLS
@@ -182,6 +182,8 @@ def _backups(settings: Settings) -> dict[str, Sequence[str]]:
     return {
         "backups_bucket": [bucket],
         "backups_keys": [f"{below}*"],
+        # Not drills/: a host that was broken into must not prove its own backups.
+        "backups_folders": [f"{below}{folder}/*" for folder in generations.DAYS],
         "drills_keys": [f"{below}drills/*"],
     }
 

@@ -106,7 +106,7 @@ BACKUPS_READ = Scope(
     "BackupsRead", ("arn:{partition}:s3:::{backups_bucket}/{backups_keys}",), (INSTANCE, OPERATOR)
 )
 BACKUPS_WRITE = Scope(
-    "BackupsWrite", ("arn:{partition}:s3:::{backups_bucket}/{backups_keys}",), (INSTANCE,)
+    "BackupsWrite", ("arn:{partition}:s3:::{backups_bucket}/{backups_folders}",), (INSTANCE,)
 )
 DRILLS = Scope("Drills", ("arn:{partition}:s3:::{backups_bucket}/{drills_keys}",))
 # With ARTIFACT_ACCESS=direct the smoke test writes to S3 itself: one object, always of this name.

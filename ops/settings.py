@@ -191,6 +191,15 @@ class Settings:
         """The public keys that backups are encrypted for."""
         return self.backup_recipients.split(",") if self.backup_recipients else []
 
+    def require_for_backups(self) -> None:
+        """Refuse a place for backups that the service could not write to, or nobody read."""
+        self.require_recipients()
+        if self.backups_destination and not (self.s3_endpoint_url or self.s3_region):
+            raise refusal(
+                "BACKUPS_DESTINATION is set, and S3_REGION does not say where its bucket is",
+                "set S3_REGION in .env, such as eu-central-1",
+            )
+
     def require_recipients(self) -> None:
         """Refuse a place for backups without a key to encrypt them for.
 

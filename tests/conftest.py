@@ -55,6 +55,7 @@ SIZE = Size(
 
 BACKUPS: Mapping[str, Any] = {
     "backups_destination": "s3://my-backups/mlflow",
+    "s3_region": "eu-central-1",
     "backup_recipients": "age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z",
 }
 

@@ -88,6 +88,7 @@ def test_a_command_for_a_host_is_printed_as_it_would_be_run(project: Path) -> No
 GUARDED = {
     "BACKUPS_DESTINATION": "s3://my-backups/mlflow",
     "BACKUP_RECIPIENTS": BACKUPS["backup_recipients"],
+    "S3_REGION": BACKUPS["s3_region"],
 }
 
 

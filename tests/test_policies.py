@@ -11,6 +11,7 @@ import pytest
 
 from ops import policies
 from ops.errors import REFUSED, OpsError
+from ops.generations import DAYS
 from ops.settings import Settings
 from tests.aws import Aws
 from tests.iam import allows
@@ -112,7 +113,7 @@ def test_a_host_with_backups_may_write_and_read_them_and_neither_delete_nor_unlo
                 "Sid": "BackupsWrite",
                 "Effect": "Allow",
                 "Action": ["s3:AbortMultipartUpload", "s3:PutObject", "s3:PutObjectRetention"],
-                "Resource": ["arn:aws:s3:::team-backups/mlflow/*"],
+                "Resource": [f"arn:aws:s3:::team-backups/mlflow/{each}/*" for each in DAYS],
             },
             {
                 "Sid": "BackupsRead",
@@ -149,10 +150,10 @@ def test_backups_at_the_top_of_a_bucket_are_listed_by_their_folders() -> None:
 
 BACKUP_RIGHTS = [
     ("GetObject", "team-backups/mlflow/daily/a/manifest.json", "both"),
-    ("PutObject", "team-backups/mlflow/drills/a.json", "both"),
+    ("PutObject", "team-backups/mlflow/drills/a.json", "operator"),
     ("PutObject", "team-backups/mlflow/daily/a/manifest.json", "instance"),
     ("PutObjectRetention", "team-backups/mlflow/daily/a/manifest.json", "instance"),
-    ("PutObjectRetention", "team-backups/mlflow/drills/a.json", "both"),
+    ("PutObjectRetention", "team-backups/mlflow/drills/a.json", "operator"),
     ("AbortMultipartUpload", "team-backups/mlflow/daily/a/base.tar.zst.age", "instance"),
     ("PutObject", "team-backups/other/daily/a/manifest.json", "nobody"),
     ("GetObject", "team-backups/mlflow-of-others/daily/a/manifest.json", "nobody"),
@@ -204,7 +205,7 @@ def test_the_flag_names_artifacts_and_backups_stay_where_the_settings_have_them(
     settings(backups_destination="s3://team-backups/mlflow")
     found = shown(capsys, "instance", ["other/place"])
     assert ["arn:aws:s3:::other/place/*"] == found["Artifacts"]["Resource"]
-    assert ["arn:aws:s3:::team-backups/mlflow/*"] == found["BackupsWrite"]["Resource"]
+    assert "arn:aws:s3:::team-backups/mlflow/logs/*" in found["BackupsWrite"]["Resource"]
     found = shown(capsys, "operator", ["other/place"])
     assert ["arn:aws:s3:::other", "arn:aws:s3:::team-backups"] == found["Buckets"]["Resource"]
     assert ["arn:aws:s3:::team-backups/mlflow/drills/*"] == found["Drills"]["Resource"]

@@ -318,6 +318,10 @@ def test_a_place_for_backups_is_read_without_a_key_and_not_used_without_one(tmp_
 
     assert ("make one: invoke backup-key", 2) == (caught.value.remedy, caught.value.code)
     load(tmp_path, "").require_recipients()
+    with pytest.raises(OpsError, match="S3_REGION does not say") as unplaced:
+        load(tmp_path, env, BACKUP_RECIPIENTS=RECIPIENT).require_for_backups()
+    assert unplaced.value.code == 2
+    load(tmp_path, env, BACKUP_RECIPIENTS=RECIPIENT, S3_REGION="x").require_for_backups()
     load(tmp_path, env, BACKUP_RECIPIENTS=RECIPIENT).require_recipients()
 
 

@@ -512,7 +512,7 @@ def test_compose_gets_a_value_for_every_name_in_both_files_and_no_other(guarded:
 
     assert set(names) == {*env, *stack.local_env(guarded)}
     assert {key for key, value in env.items() if not value} == {
-        *("S3_ENDPOINT_URL", "S3_REGION", "ARTIFACTS_PLACE"),
+        *("S3_ENDPOINT_URL", "ARTIFACTS_PLACE"),
     }
     assert {"ARTIFACTS_PLACE", "S3_ENDPOINT_URL", "S3_REGION"} == set(
         re.findall(r"\$\{(\w+)\?\}", text)

@@ -7,14 +7,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from tests import lab
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -214,6 +217,11 @@ def wait_for(true: Callable[[], object], seconds: float, what: str) -> float:
         assert time.monotonic() < begin + seconds, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.1)
     return time.monotonic() - begin
+
+
+def todays(values: Sequence[T], share: int) -> Sequence[T]:
+    """Return one in so many of what takes long and is alike; each of them has its day."""
+    return values[datetime.now(UTC).toordinal() % share :: share]
 
 
 def free_port() -> int:

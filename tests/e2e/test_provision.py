@@ -14,7 +14,7 @@ import pytest
 from ops import ec2_hosts, provision
 from ops.errors import FAILED, REFUSED, OpsError
 from tests.aws import Aws, Call, Fault
-from tests.e2e.conftest import Project
+from tests.e2e.conftest import Project, todays
 from tests.ec2 import PRICES, asked, changing, held, ready
 
 KINDS = {"roles", "profiles", "keys", "groups", "volumes", "machines", "addresses"}
@@ -53,7 +53,7 @@ def number(wanted: int) -> Callable[[int, Call], bool]:
     return lambda count, _: count == wanted
 
 
-@pytest.mark.parametrize("done", [False, True], ids=["not done", "done and not said"])
+@pytest.mark.parametrize("done", todays([False, True], 2))
 @pytest.mark.usefixtures("folder")
 def test_a_failure_after_any_call_leaves_nothing_behind(
     cloud: Aws, done: bool, measured: Callable[[str], None]
