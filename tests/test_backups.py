@@ -143,7 +143,7 @@ def test_a_backup_that_fails_says_why(at_work: FakeHome, said: Result, cause: st
     assert caught.value.code == (2 if said.code == 2 else 1)
 
 
-@pytest.mark.parametrize("kind", ["", "Base", "all", "base; ls", "--help"])
+@pytest.mark.parametrize("kind", ["", "Base", "all", "dumps", "base; ls"])
 def test_a_kind_that_is_none_is_refused(at_work: FakeHome, kind: str) -> None:
     with pytest.raises(OpsError, match="no backup of the kind") as caught:
         backups.backup("", kind)
