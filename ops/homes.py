@@ -118,18 +118,18 @@ class LocalHome:
         file.parent.mkdir(mode=0o700, exist_ok=True)
         before = self.volume()
         was_up = bool(containers(self.settings, self.local))
-        self._stop()
-        write_private(file, f"{volume}\n", 0o600)
-        if not was_up:
-            return False
         try:
-            compose.bring_up(self.settings, self.local)
+            self._stop()
+            write_private(file, f"{volume}\n", 0o600)
+            if was_up:
+                compose.bring_up(self.settings, self.local)
         except BaseException:
             write_private(file, f"{before}\n", 0o600)
-            self._stop()
-            compose.bring_up(self.settings, self.local)
+            if was_up:
+                self._stop()
+                compose.bring_up(self.settings, self.local)
             raise
-        return True
+        return was_up
 
     def _stop(self) -> None:
         """Stop and remove what has the volume; not by Compose, which may lack a new setting."""
@@ -218,13 +218,13 @@ class SiteHome:
         if self.live is None:
             self.site.set_volume(volume)
             return False
-        self._stop()
-        self.site.set_volume(volume)
         try:
+            self._stop()
+            self.site.set_volume(volume)
             self._start()
         except BaseException:
-            self._stop()
             self.site.set_volume(before)
+            self._stop()
             self._start()
             raise
         return True

@@ -66,7 +66,7 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
         made.check_room()
         secure(target)
         image, credentials = target.images(), target.credentials()
-        with made.volumes():
+        with made.volumes(live=target.volume):
             bring(made, key, image, credentials)
             with console.progress("putting it in place"):
                 serving = target.take(made.volume)

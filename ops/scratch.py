@@ -147,10 +147,10 @@ class Scratch:
             console.say(f"removed what a {self.purpose} left that was cut off: {data}")
 
     @contextmanager
-    def volumes(self, *, keep: bool = True) -> Iterator[None]:
+    def volumes(self, *, keep: bool = True, live: Callable[[], str] = lambda: "") -> Iterator[None]:
         """Have the two volumes; afterwards that of the logs is gone, and the other unless kept.
 
-        Where it failed both are gone.
+        Where it failed both are gone, but never what `live` says is the volume of the database.
         """
         # As Compose names what it made, so that it takes the volume for its own.
         own = [f"com.docker.compose.project={self.stack}", "com.docker.compose.volume=db"]
@@ -169,7 +169,8 @@ class Scratch:
             with suppress(OpsError):
                 left = (self.reader, self.container)
                 self.host.run(("docker", "rm", "--force", "--volumes", *left))
-                for each in gone:
+                now = live()
+                for each in (name for name in gone if name != now):
                     self.host.check(("docker", "volume", "rm", "--force", each), LOOK)
 
     def fetch(self, image: str, key: str, credentials: str) -> Fetched:

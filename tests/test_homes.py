@@ -126,6 +126,36 @@ def test_a_volume_that_mysql_does_not_take_is_taken_back(
     assert starts.on == [RESTORED, FIRST]
 
 
+@pytest.mark.usefixtures("local")
+def test_ctrl_c_while_the_old_one_stops_has_it_started_again(
+    guarded: Settings,
+    starts: Starts,
+    running: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running(*ALL)
+    home = LocalHome(guarded)
+    monkeypatch.setattr(home, "_stop", once_interrupted(home._stop))
+    with pytest.raises(KeyboardInterrupt):
+        home.take(RESTORED)
+
+    assert home.volume() == FIRST
+    assert starts.on == [FIRST]
+
+
+def once_interrupted(act: Callable[[], None]) -> Callable[[], None]:
+    """Return what is interrupted the first time."""
+    times: list[int] = []
+
+    def interrupted() -> None:
+        times.append(1)
+        if len(times) == 1:
+            raise KeyboardInterrupt
+        act()
+
+    return interrupted
+
+
 @pytest.mark.usefixtures("local", "starts")
 def test_secrets_that_a_restore_made_meanwhile_are_used(
     guarded: Settings, running: Callable[..., None]
@@ -252,6 +282,19 @@ def test_on_a_host_a_volume_that_mysql_does_not_take_is_taken_back(
 
     assert home.volume() == FIRST
     assert remote.did()[:2] == ["rm --stop --force backup dump web db"] * 2
+    assert remote.did()[-1].endswith(" web")
+
+
+def test_on_a_host_ctrl_c_while_the_old_one_stops_has_it_started_again(
+    guarded: Settings, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = SiteHome(Site(remote, guarded))
+    monkeypatch.setattr(home, "_stop", once_interrupted(home._stop))
+    with pytest.raises(KeyboardInterrupt):
+        home.take(RESTORED)
+
+    assert home.volume() == FIRST
+    assert remote.did()[0] == "rm --stop --force backup dump web db"
     assert remote.did()[-1].endswith(" web")
 
 

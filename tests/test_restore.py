@@ -642,6 +642,21 @@ def test_what_is_not_the_state_that_was_meant_is_not_put_in_place(
     assert (LIVE, [LIVE]) == (home_of.live, list(host.volumes))
 
 
+def test_a_volume_that_became_the_database_is_not_removed_though_the_rest_failed(
+    home_of: FakeHome, host: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(volume: str) -> bool:
+        home_of.live = volume
+        raise OpsError("the disk is full, and the old volume cannot be named", "make room")
+
+    monkeypatch.setattr(home_of, "take", half)
+    with pytest.raises(OpsError, match="the disk is full"):
+        restore.restore(Asked(), "", confirm=STACK)
+
+    assert home_of.live != LIVE
+    assert {LIVE, home_of.live} == set(host.volumes)
+
+
 def test_a_row_too_few_is_not_put_in_place(home_of: FakeHome, host: Docker) -> None:
     host.rows = {"mlflow.runs": [6, 42]}
     with pytest.raises(OpsError, match="is not what"):

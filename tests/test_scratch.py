@@ -90,6 +90,33 @@ def test_two_of_the_same_second_are_two() -> None:
     assert scratch(host).volume != scratch(host).volume
 
 
+def test_what_is_the_database_by_now_stays_whatever_failed_then() -> None:
+    host = Docker()
+    made = scratch(host)
+
+    def go_wrong() -> None:
+        with made.volumes(live=lambda: made.volume):
+            raise ValueError("after it was put in place")
+
+    with pytest.raises(ValueError, match="after"):
+        go_wrong()
+
+    assert {LIVE, made.volume} == set(host.volumes)
+
+
+def test_where_it_is_not_known_what_the_database_is_nothing_is_removed() -> None:
+    host = Docker()
+    made = scratch(host)
+
+    def lost() -> str:
+        raise OpsError("the host does not answer", "look")
+
+    with made.volumes(live=lost):
+        pass
+
+    assert {LIVE, made.volume, made.logs} == set(host.volumes)
+
+
 # --- What one left that was killed ---
 
 
