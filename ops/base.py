@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from ops import generations, manifest, seals, tarball
 from ops.chain import following
-from ops.donor import Checkpoint, Donor, census
+from ops.donor import Checkpoint, Donor, Server, census
 from ops.errors import OpsError, refusal
-from ops.manifest import Manifest, Stored
+from ops.manifest import Manifest, Stored, Table
 from ops.vault import Vault
 
-__all__ = ["Content", "Origin", "Told", "size", "stored", "take"]
+__all__ = ["About", "Content", "Known", "Origin", "Told", "conclude", "size", "stored", "take"]
 
 ROOM = 1.1
 """Of the size of the data: what has to be free for a copy of it, which MySQL writes as large."""
@@ -45,11 +45,20 @@ class Origin(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known of a database beside its tables."""
+    """What is told of a database beside its rows, asked when they are counted.
 
+    Hours later, a migration may have changed it.
+    """
+
+    server: Server
     schema: str
     accounts: list[str]
     triggers: list[str]
+
+    @classmethod
+    def now(cls, donor: Donor) -> "Known":
+        """Ask MySQL."""
+        return cls(donor.server(), donor.schema(), donor.accounts(), donor.triggers())
 
 
 class Content(NamedTuple):
@@ -65,7 +74,6 @@ def take(origin: Origin, told: Told) -> Manifest:
     vault, donor, data, spool = origin[:4]
     begin = datetime.now(UTC)
     total = check_room(donor, data, spool)
-    server = donor.server()
     identity = manifest.new_id(begin)
     generation = generations.generation(
         begin, [(each, manifest.begun(name)) for each, name in manifest.known(vault, manifest.BASE)]
@@ -78,8 +86,7 @@ def take(origin: Origin, told: Told) -> Manifest:
         donor.checkpoint() as (point, cursor),
         ThreadPoolExecutor(1) as pool,
     ):
-        # Asked now: hours later, a migration may have changed them.
-        known = Known(donor.schema(), donor.accounts(), donor.triggers())
+        known = Known.now(donor)
         # Counting takes MySQL about as long as storing takes us, so both go on at a time.
         counted = pool.submit(census, cursor)
         content = Content(f"{folder}/base.tar.zst.age", tarball.pack(copy), total)
@@ -91,20 +98,43 @@ def take(origin: Origin, told: Told) -> Manifest:
         f"{folder}/tail.tar.zst.age", tarball.pack(data, tail_sizes), sum(tail_sizes.values())
     )
     tail = stored(origin, tail_of, until, told)
+    about = About(identity, manifest.BASE, generation, first, begin)
+    return conclude(origin, about, (point, known), [base, tail], tables)
+
+
+class About(NamedTuple):
+    """Which backup it is, and when it began; a dump has no first log."""
+
+    id: str
+    kind: str
+    generation: str
+    first_log: str
+    begin: datetime
+
+
+def conclude(
+    origin: Origin,
+    about: About,
+    state: "tuple[Checkpoint, Known]",
+    objects: list[Stored],
+    tables: dict[str, Table],
+) -> Manifest:
+    """Write the manifest of a backup whose objects are stored, by which it exists."""
+    point, known = state
     made = Manifest(
-        id=identity,
-        kind=manifest.BASE,
-        generation=generation,
+        id=about.id,
+        kind=about.kind,
+        generation=about.generation,
         stack=origin.stack,
-        begun=begin.isoformat(),
+        begun=about.begin.isoformat(),
         finished=datetime.now(UTC).isoformat(),
-        server=server.uuid,
-        version=server.version,
+        server=known.server.uuid,
+        version=known.server.version,
         schema=known.schema,
-        first_log=first,
+        first_log=about.first_log,
         gtids=point.gtids,
         as_of=point.as_of,
-        objects=[base, tail],
+        objects=objects,
         tables=tables,
         accounts=known.accounts,
         triggers=known.triggers,
@@ -112,7 +142,8 @@ def take(origin: Origin, told: Told) -> Manifest:
         recipients=origin.recipients,
         artifacts=origin.artifacts,
     )
-    vault.put(f"{folder}/{manifest.NAME}", made.text(), until)
+    until = generations.kept_until(about.generation, about.begin)
+    origin.vault.put(f"{made.folder}/{manifest.NAME}", made.text(), until)
     return made
 
 

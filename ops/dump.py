@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ops import base, generations, manifest
-from ops.base import Content, Origin, Told
+from ops.base import About, Content, Known, Origin, Told
 from ops.donor import census
 from ops.errors import OpsError
 from ops.gtids import GtidSet
@@ -113,46 +113,24 @@ class Dump:
 
 def take(origin: Origin, told: Told) -> Manifest:
     """Make a dump and return its manifest; it is kept as long as a weekly backup."""
-    vault, donor, data, spool = origin[:4]
     begin = datetime.now(UTC)
-    identity = manifest.new_id(begin)
-    until = generations.kept_until("weekly", begin)
-    server, size = donor.server(), base.size(data)
-    made = Dump(spool / "dump")
+    about = About(manifest.new_id(begin), manifest.DUMP, "weekly", "", begin)
+    until, size = generations.kept_until(about.generation, begin), base.size(origin.data)
+    made = Dump(origin.spool / "dump")
     try:
         with (
-            donor.checkpoint(made.begin) as (point, cursor),
+            origin.donor.checkpoint(made.begin) as (point, cursor),
             ThreadPoolExecutor(1) as pool,
         ):
             if made.gtids != GtidSet.parse(point.gtids):
                 raise OpsError("the dump has another state than was counted", "try again")
+            known = Known.now(origin.donor)
             counted = pool.submit(census, cursor)
-            name = f"weekly/{identity}/{manifest.SQL}"
-            stored = base.stored(origin, Content(name, made.chunks(), size), until, told)
+            content = Content(f"{about.generation}/{about.id}/{manifest.SQL}", made.chunks(), size)
+            stored = base.stored(origin, content, until, told)
             told("counting", 0, size)
             tables = counted.result()
     finally:
         made.close()
-    found = Manifest(
-        id=identity,
-        kind=manifest.DUMP,
-        generation="weekly",
-        stack=origin.stack,
-        begun=begin.isoformat(),
-        finished=datetime.now(UTC).isoformat(),
-        server=server.uuid,
-        version=server.version,
-        schema=donor.schema(),
-        first_log="",
-        gtids=point.gtids,
-        as_of=point.as_of,
-        objects=[stored],
-        tables={name: table for name, table in tables.items() if name.startswith("mlflow.")},
-        accounts=donor.accounts(),
-        triggers=donor.triggers(),
-        secrets=origin.secrets,
-        recipients=origin.recipients,
-        artifacts=origin.artifacts,
-    )
-    vault.put(f"weekly/{identity}/{manifest.NAME}", found.text(), until)
-    return found
+    its = {name: table for name, table in tables.items() if name.startswith("mlflow.")}
+    return base.conclude(origin, about, (point, known), [stored], its)
