@@ -181,7 +181,7 @@ def test_what_was_damaged_is_found_before_anything_is_touched(team: Project) -> 
     assert left == ""
 
 
-@pytest.mark.parametrize("step", todays(STEPS, 3))
+@pytest.mark.parametrize("step", todays(STEPS, 6))
 def test_a_restore_that_is_killed_can_be_done_again(team: Project, step: str) -> None:
     process = team.start("restore", "--confirm", team.name)
     assert process.stderr is not None

@@ -82,14 +82,15 @@ def sql(project: Project, machine: lab.Host, text: str) -> str:
     return on(machine, *words, "--database=mlflow", f"--execute={text}")
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_destroyed_host_comes_back_elsewhere_to_the_last_seconds(
     team: Project,
     hosts: list[lab.Host],
     tmp_path: Any,
-    impatient: None,
+    monkeypatch: pytest.MonkeyPatch,
     measured: Callable[[str], None],
 ) -> None:
-    _ = impatient
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # so long hangs who asks a dead host
     first, second = hosts
     workload = Workload(
         {**team.environ, "MLFLOW_TRACKING_URI": url(team, first)}, tmp_path / "record.json"
