@@ -253,7 +253,7 @@ def reach(settings: Settings, status: int = REFUSED) -> Vault:
     if not settings.backups_destination:
         raise refusal(
             "this stack has no place for backups",
-            "make a bucket: invoke create-bucket --kind backups; then set BACKUPS_DESTINATION",
+            "set BACKUPS_DESTINATION in .env; then: invoke create-bucket --kind backups",
         )
     name, _, prefix = settings.backups_destination.removeprefix("s3://").partition("/")
     place = Vault(buckets.reach(name, "", settings), f"{prefix}/" if prefix else "")
