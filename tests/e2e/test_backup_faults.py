@@ -158,7 +158,7 @@ def test_one_transaction_of_a_hundred_megabytes_is_stored_in_pieces(team: Projec
 
 
 def test_what_was_damaged_is_found_before_anything_is_touched(team: Project) -> None:
-    newest = listed(team)[-1]["id"]
+    newest = [each["id"] for each in listed(team) if each["kind"] == "base"][-1]
     where = place(team)
     [name] = [each.name for each in where.list("") if newest in each.name and "/base" in each.name]
     data = where.read(name)
@@ -216,4 +216,4 @@ def test_a_dump_restores_to_what_was_counted(team: Project) -> None:
     evidence = json.loads(said.stdout)
     assert evidence["result"] == "ok"
     assert evidence["backup"] == identity
-    assert evidence["rows"] > 120_000
+    assert evidence["rows"] > 100
