@@ -14,7 +14,7 @@ import pytest
 
 from tests import lab
 from tests.e2e.conftest import Project, output, s3_settings, wait_for
-from tests.e2e.test_backups import listed
+from tests.e2e.test_backups import bases, listed
 from tests.e2e.workload import Workload
 
 AWS = """#!{python}
@@ -56,6 +56,8 @@ def gone(
     )
     project.invoke("backup-key")
     project.invoke("up", "--engine", "compose")
+    # The sheet takes the newest, which is to be the copy that is ordered here.
+    wait_for(lambda: {"base", "dump"} == {each["kind"] for each in listed(project)}, 90, "backups")
     project.invoke("backup")
     workload = Workload(
         {**project.environ, "MLFLOW_TRACKING_URI": project.url},
@@ -64,7 +66,7 @@ def gone(
     workload.log(megabytes=1)
     now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     project.invoke("smoke")
-    wait_for(lambda: listed(project)[-1]["restores_to"] > now, 60, "the logs in S3")
+    wait_for(lambda: bases(project)[-1]["restores_to"] > now, 60, "the logs in S3")
     time.sleep(10)
     passphrase = re.findall(r"KEK_PASSPHRASE=.*", (project.root / ".env").read_text("utf-8"))[0]
     return project, workload, passphrase
