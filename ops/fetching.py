@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops import manifest, seals, tarball, vault
+from ops import manifest, seals, shipping, tarball, vault
 from ops.base import Told
 from ops.binlog import Damaged, Log, scan
 from ops.chain import Continuity, Segment, numbered, stop_before, unbroken
@@ -148,8 +148,7 @@ def follow(place: Vault, made: Manifest, key: str, moment: Moment, told: Told) -
     """
     folder = LOGS / "after"
     folder.mkdir()
-    names = (entry.name for entry in place.list(f"logs/{made.server}/"))
-    pieces = [each for each in map(Segment.parse, names) if each is not None]
+    pieces = shipping.stored(place, made.server)
     way = unbroken(pieces, made.server, made.first_log)
     # What a restored MySQL had from the start is in none of its logs: it is in the base only.
     base = GtidSet.parse(made.gtids)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from ops import age_keys, artifacts, consent, console, manifest, stack, vault
+from ops import age_keys, artifacts, consent, console, manifest, shipping, stack, vault
 from ops.age_keys import Key
-from ops.chain import Segment, unbroken
+from ops.chain import unbroken
 from ops.errors import OpsError, from_output, refusal
 from ops.gtids import GtidSet
 from ops.homes import Home, home
@@ -144,8 +144,7 @@ def check_unprotected(
     later = [each for each in bases if each.time > wanted and each.server != backup.server]
     if not later:
         return
-    names = (entry.name for entry in place.list(f"logs/{later[0].server}/"))
-    pieces = [each for each in map(Segment.parse, names) if each is not None]
+    pieces = shipping.stored(place, later[0].server)
     began = min((each.committed for each in pieces if each.committed), default=0)
     if began and EPOCH + began * MICROSECOND <= wanted:
         raise refusal(
@@ -169,8 +168,7 @@ def way_on(place: Vault, backup: Manifest, wanted: datetime | None) -> Way:
 
     Refuses a moment that they do not lead to without a break.
     """
-    names = (entry.name for entry in place.list(f"logs/{backup.server}/"))
-    pieces = [each for each in map(Segment.parse, names) if each is not None]
+    pieces = shipping.stored(place, backup.server)
     way = unbroken(pieces, backup.server, backup.first_log)
     reached = max((each.committed for each in way.segments), default=0)
     if wanted is None:

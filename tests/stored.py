@@ -15,7 +15,6 @@ import pyrage
 from ops import base, manifest, vault
 from ops.base import Origin
 from ops.binlog import ROTATE
-from ops.buckets import Bucket
 from ops.donor import Checkpoint, Server
 from ops.manifest import Manifest, Stored, Table
 from ops.settings import Settings
@@ -202,11 +201,6 @@ def a_manifest(**fields: Any) -> Manifest:
         "recipients": [PUBLIC],
     }
     return Manifest(**{**plain, **fields})
-
-
-def unlocked(place: Vault) -> Bucket:
-    """Return the bucket, to do what nobody should."""
-    return place.bucket
 
 
 def put(place: Vault, name: str, data: bytes) -> None:
