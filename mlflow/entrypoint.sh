@@ -10,10 +10,16 @@ for name in MLFLOW_S3_ENDPOINT_URL AWS_DEFAULT_REGION; do
     if [ -z "$value" ]; then unset "$name"; fi
 done
 
-# Locks the keys that MLflow's gateway keeps in the database; without it MLflow uses one that
-# everybody knows. MLflow reads it from the environment only: this is the last place to set it
-# where `docker inspect` does not look.
+# MLflow reads these from the environment only: this is the last place to set them where `docker
+# inspect` does not look. The first locks the keys that MLflow's gateway keeps in the database; without
+# it MLflow uses one that everybody knows. The second locks those of webhooks, the third signs forms.
 MLFLOW_CRYPTO_KEK_PASSPHRASE=$(cat /run/secrets/kek_passphrase)
-export MLFLOW_CRYPTO_KEK_PASSPHRASE
+MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=$(cat /run/secrets/webhook_key)
+MLFLOW_FLASK_SERVER_SECRET_KEY=$(cat /run/secrets/session_key)
+export MLFLOW_CRYPTO_KEK_PASSPHRASE MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY MLFLOW_FLASK_SERVER_SECRET_KEY
+
+if [ "${AUTH-none}" = basic ] && [ "$1 $2" = "mlflow server" ]; then
+    set -- "$@" --app-name=basic-auth
+fi
 
 exec "$@"

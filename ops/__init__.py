@@ -1,7 +1,7 @@
 """How the stack is operated. Read in this order; imports point up this list only.
 
 - Values: `errors`, `values`, `envfile`, `settings`, `sizing` (what a machine gives the services),
-  `generations` (how long a backup is kept).
+  `generations` (how long a backup is kept), `digests` (what tells contents apart).
 - The outside world: `console` (what a person sees), `consent` (what one agrees to), `hosts` (where
   commands run), `front_door` (HTTP as a client speaks it).
 - AWS: `scopes` and `permissions` (what our calls need, and on what), `aws` (who we are there, and
@@ -14,7 +14,8 @@
   `identities` (who we are), `logins` (in at its door), `channels`, `tunnels` and `terminals` (what
   runs through a connection), `ssh` (such a host), `paper` (the same for a dry run), `trust` (how a
   host key becomes a known one), `key_files` (keys as EC2 needs them).
-- `nginx`, `stack`: settings turned into what NGINX, Compose and MLflow read.
+- `database` (where MySQL is), `secret_files`, `nginx`, `stack`: settings turned into what NGINX,
+  Compose and MLflow read.
 - Backups: `age_keys` (who can open them), `sheet` (how, without this repository); `backup_keys` is
   what the task calls.
 - `preflight`: checks that change nothing. `checks` says what a check is. `protection`: how well a

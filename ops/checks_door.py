@@ -106,7 +106,7 @@ def _logs(patient: Patient, service: str) -> str:
 def host_rule(patient: Patient) -> Finding:
     """Ask for a foreign name: NGINX must close the connection without a word (444)."""
     try:
-        FrontDoor(patient.door.url, {"Host": FOREIGN}).answers()
+        patient.door.as_host(FOREIGN).answers()
         status = 200
     except RequestError as error:
         status = error.status

@@ -16,6 +16,7 @@ from ops import (
     nginx,
     preflight,
     protection,
+    secret_files,
     sizing,
     stack,
 )
@@ -116,9 +117,10 @@ def check(settings: Settings, host: LocalHost, found: list[Container], root: Pat
 
     `root` is the folder of Docker's data.
     """
-    wanted = f"{settings.bind_address}:{settings.http_port}"
-    if not any(wanted in c.listens and c.state == "running" for c in found):
-        preflight.port_free(settings.bind_address, settings.http_port)
+    for port in sorted({settings.http_port, settings.site_port}):
+        wanted = f"{settings.bind_address}:{port}"
+        if not any(wanted in c.listens and c.state == "running" for c in found):
+            preflight.port_free(settings.bind_address, port)
     have_image = all(
         host.run(("docker", "image", "inspect", name)).code == 0
         for name in stack.own_images(settings)
@@ -178,10 +180,10 @@ def rendered(settings: Settings, size: Size) -> dict[Path, str]:
     variables = stack.compose_env(settings, size) | stack.local_env(settings)
     variables["DB_VOLUME"] = database_volume(settings)
     files = {folder / "compose.env": stack.render_env(variables)}
-    for name, text in stack.secret_files(settings).items():
+    for name, text in secret_files.files(settings).items():
         files[folder / "secrets" / name] = text
     site = folder / "releases" / nginx.LIVE / "nginx"
-    configuration = nginx.files(settings.root, stack.host_names(settings))
+    configuration = nginx.files(settings.root, stack.site(settings))
     for name, text in (configuration | nginx.identity("web")).items():
         files[site / name] = text
     return files
@@ -216,7 +218,7 @@ def forget_secrets(settings: Settings, host: LocalHost) -> None:
     The database keeps the ones it was made with: Compose does not replace a container for a file.
     """
     folder = stack.folder(settings) / "secrets"
-    wanted = {str(folder / name) for name in stack.secret_files(settings)}
+    wanted = {str(folder / name) for name in secret_files.files(settings)}
     for container in containers(settings, host):
         wanted.update(container.mounts)
     for file in folder.iterdir():
@@ -256,7 +258,7 @@ def start_database(settings: Settings, host: LocalHost) -> None:
         raise start_failure(settings, host, words, done.err)
     if settings.backups_destination:
         inside = stack.compose(settings, "exec", "--no-TTY", "db")
-        accounts.provide(host, inside, stack.backup_password(settings))
+        accounts.provide(host, inside, secret_files.backup_password(settings))
 
 
 def run_migration(

@@ -7,7 +7,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ops import builds, console, fleet, images, readiness, release, rollout, sizing, stack, supply
+from ops import (
+    builds,
+    console,
+    digests,
+    fleet,
+    images,
+    readiness,
+    release,
+    rollout,
+    secret_files,
+    sizing,
+    stack,
+    supply,
+)
 from ops.dry import MACHINE, ImaginedHost
 from ops.errors import OpsError, refusal
 from ops.hosts import LocalHost
@@ -71,7 +84,7 @@ def described(
     names = supply.image_names(settings)
     files, variables = release.contents(settings, size, names)
     image, *others = stack.own_images(settings)
-    secrets = stack.secret_files(settings)
+    secrets = secret_files.files(settings)
     number = release.new_id(known)
     new = Release(
         id=number,
@@ -85,7 +98,7 @@ def described(
         backup_image_id=found[others[0]] if others else "",
         schema=schema,
         variables=variables,
-        files={path: stack.digest({path: text}) for path, text in files.items()},
+        files={path: digests.texts({path: text}) for path, text in files.items()},
         secrets=sorted(secrets),
     )
     return Move(release=new, files=files, secrets=secrets, migrate=migrate)
@@ -224,7 +237,7 @@ def rollback(hosts: str, to: str) -> None:
             commit=old.commit,
         )
         files = found[0].read(old.id, old.files)
-        read = {path: stack.digest({path: text}) for path, text in files.items()}
+        read = {path: digests.texts({path: text}) for path, text in files.items()}
         changed = [path for path in read if read[path] != old.files[path]]
         if changed:
             raise refusal(

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import psutil
 
-from ops import console, envfile, environment, front_door, jobs, preflight, sizing, stack
+from ops import (
+    console,
+    digests,
+    envfile,
+    environment,
+    front_door,
+    jobs,
+    preflight,
+    secret_files,
+    sizing,
+    stack,
+)
 from ops.errors import refusal
 from ops.hosts import LocalHost, failure
 from ops.settings import Settings
@@ -35,6 +46,7 @@ def folder(settings: Settings) -> Path:
 
 def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
     """Start the server and wait until it answers; return False when it already did."""
+    require_alone(settings)
     if settings.database_host:
         raise refusal(
             "the embedded engine keeps everything in SQLite, but DATABASE_HOST is set",
@@ -60,6 +72,16 @@ def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
     return True
 
 
+def require_alone(settings: Settings) -> None:
+    """Refuse a server that others reach: login and TLS are NGINX's, and there is none."""
+    if settings.auth != "none" or settings.tls != "off":
+        raise refusal(
+            f"others reach {settings.url}, and the embedded engine has neither login nor TLS",
+            "use the compose engine (invoke up --engine compose), "
+            "or take PUBLIC_URL and BIND_ADDRESS out of .env",
+        )
+
+
 def bind(settings: Settings) -> str:
     """Return where the server listens."""
     return f"{settings.bind_address}:{settings.http_port}"
@@ -80,7 +102,7 @@ def start(settings: Settings, host: LocalHost, *, migrate: bool) -> None:
     files = folder(settings)
     files.mkdir(mode=0o700, exist_ok=True)
     (files / "artifacts").mkdir(exist_ok=True)
-    envfile.write_private(files / "s3_credentials", stack.s3_credentials(settings))
+    envfile.write_private(files / "s3_credentials", secret_files.s3_credentials(settings))
     environment.install(settings, host)
     prepare_database(files / "mlflow.db")
     run_migration(settings, host, existing=migrate)
@@ -236,9 +258,9 @@ def fingerprint(settings: Settings) -> str:
         "requirements": environment.path(settings).name,
         "bind": bind(settings),
         "workers": str(workers(settings)),
-        "s3": stack.s3_credentials(settings),
+        "s3": secret_files.s3_credentials(settings),
     }
-    return stack.digest(inputs)
+    return digests.texts(inputs)
 
 
 def workers(settings: Settings) -> int:

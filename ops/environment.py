@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ops import console, preflight, stack
+from ops import console, digests, preflight
 from ops.hosts import LocalHost, failure
 from ops.settings import Settings
 
@@ -22,7 +22,7 @@ def check(settings: Settings) -> None:
 
 def path(settings: Settings) -> Path:
     """Return the server's virtual environment, named by the requirements and this Python."""
-    digest = stack.content_digest(settings.root, ["mlflow/requirements.txt"])
+    digest = digests.files(settings.root, ["mlflow/requirements.txt"])
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return settings.data / "embedded" / f"environment-{python}-{digest}"
 

@@ -1,6 +1,7 @@
 """HTTP as a client speaks it: the server reached through its front door."""
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from ops.errors import OpsError
-from ops.settings import Settings
+from ops.settings import ADMIN, Settings
 
 __all__ = ["FrontDoor", "RequestError", "address", "local", "through", "wait"]
 
@@ -27,16 +28,33 @@ class RequestError(Exception):
 class FrontDoor:
     """One server, by the address its clients use."""
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        certificate: str = "",
+        ca: str = "",
+    ) -> None:
+        """Speak to `url`; over TLS, to a server that proves to be `certificate` (a name).
+
+        The proof is signed by the CA whose certificate is `ca` (PEM), or one that this machine
+        trusts.
+        """
         self.url = url.rstrip("/")
         self._headers = dict(headers or {})
+        self._proof = {"certificate": certificate, "ca": ca}
         self._pool = urllib3.PoolManager(
-            retries=False, timeout=urllib3.Timeout(connect=5, read=120)
+            retries=False, timeout=urllib3.Timeout(connect=5, read=120), **_tls(certificate, ca)
         )
 
     def anew(self) -> "FrontDoor":
         """Return the same door without the connections that are open."""
-        return FrontDoor(self.url, self._headers)
+        return FrontDoor(self.url, self._headers, **self._proof)
+
+    def as_host(self, name: str) -> "FrontDoor":
+        """Return the same door, asked for as `name`."""
+        return FrontDoor(self.url, {**self._headers, "Host": name}, **self._proof)
 
     def request(self, method: str, path: str, **options: Any) -> bytes:  # noqa: ANN401
         """Send one request, never repeated; raise RequestError unless the answer is a success."""
@@ -83,10 +101,7 @@ class FrontDoor:
 
 def local(settings: Settings) -> FrontDoor:
     """Return the door as seen from this machine, whatever DNS says of the public name."""
-    where = address(settings)
-    where = f"[{where}]" if ":" in where else where
-    host = urlsplit(settings.url).netloc
-    return FrontDoor(f"http://{where}:{settings.http_port}", {"Host": host})
+    return _door(settings, address(settings), settings.site_port)
 
 
 def address(settings: Settings) -> str:
@@ -97,7 +112,39 @@ def address(settings: Settings) -> str:
 
 def through(settings: Settings, port: int) -> FrontDoor:
     """Return the door of another machine, whose own port is reached as `port` on this one."""
-    return FrontDoor(f"http://127.0.0.1:{port}", {"Host": urlsplit(settings.url).netloc})
+    return _door(settings, "127.0.0.1", port)
+
+
+def _door(settings: Settings, where: str, port: int) -> FrontDoor:
+    where = f"[{where}]" if ":" in where else where
+    url = f"{settings.scheme}://{where}:{port}"
+    name = urlsplit(settings.url).hostname or ""
+    return FrontDoor(url, headers(settings), certificate=name, ca=authority(settings))
+
+
+def headers(settings: Settings) -> dict[str, str]:
+    """Return what a request of ours has: the public name, and the login of the admin."""
+    named = {"Host": urlsplit(settings.url).netloc}
+    if settings.admin_password is None or settings.auth == "none":
+        return named
+    login = f"{ADMIN}:{settings.admin_password.reveal()}"
+    return named | urllib3.make_headers(basic_auth=login, basic_auth_encoding="utf-8")
+
+
+def authority(settings: Settings) -> str:
+    """Return the certificate that proves the front door's, as PEM; "" where the machine has it."""
+    return ""
+
+
+def _tls(certificate: str, ca: str) -> dict[str, Any]:
+    if not certificate:
+        return {}
+    context = ssl.create_default_context(cadata=ca or None)
+    return {
+        "ssl_context": context,
+        "server_hostname": certificate,
+        "assert_hostname": certificate,
+    }
 
 
 def wait(door: FrontDoor, seconds: float, alive: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from ops import aws, builds, compose, fleet, images, lease, preflight, stack, supply
+from ops import aws, builds, compose, fleet, images, lease, preflight, secret_files, stack, supply
 from ops.containers import containers
 from ops.envfile import write_private
 from ops.errors import refusal
@@ -109,7 +109,9 @@ class LocalHome:
     def credentials(self) -> str:
         """Return the credentials file with which a container there reaches S3."""
         # A container does not see who is logged in to AWS here.
-        return stack.s3_credentials(self.settings) or aws.credentials_file(self.settings.s3_region)
+        return secret_files.s3_credentials(self.settings) or aws.credentials_file(
+            self.settings.s3_region
+        )
 
     def take(self, volume: str) -> bool:
         """Make a volume the database; return whether a server runs on it then."""
@@ -210,7 +212,7 @@ class SiteHome:
 
     def credentials(self) -> str:
         """Return the credentials file with which a container there reaches S3."""
-        return stack.s3_credentials(self.site.settings)
+        return secret_files.s3_credentials(self.site.settings)
 
     def take(self, volume: str) -> bool:
         """Make a volume the database; return whether a server runs on it then."""

@@ -1,10 +1,13 @@
 """The migration job: brings the database to the schema of the installed MLflow, or says why not.
 
-Runs beside MLflow, in the server image or the embedded environment, never inside the server, and
-imports nothing but SQLAlchemy and Alembic, which MLflow brings. MySQL cannot undo a schema change,
-so a killed migration leaves a half-made schema on which every later try fails ("table already
-exists", https://github.com/mlflow/mlflow/issues/23721). A row in a journal table marks the
-time in between: it is written before the first change and removed after the last.
+There are two in one database: of what is tracked and, where AUTH is basic, of who may log in. Runs
+beside MLflow, in the server image or the embedded environment, never inside the server, and imports
+SQLAlchemy and Alembic only, which MLflow brings (the login's migrations import parts of MLflow).
+
+MySQL cannot undo a schema change, so a killed migration leaves a half-made schema on which every
+later try fails ("table already exists", https://github.com/mlflow/mlflow/issues/23721). A row in a
+journal table marks the time in between: it is written before the first change and removed after
+the last.
 
 Exit codes: 0 the schema is current; 1 tried and failed; 2 refused, nothing touched.
 """
@@ -18,24 +21,68 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import ForeignKeyConstraint
+from sqlalchemy.sql.compiler import DDLCompiler
 
-# The name begins with "alembic_" because MLflow takes a database for empty when every table's name
-# does (mlflow/store/db/utils.py, _is_empty_database).
-JOURNAL = sa.Table(
-    "alembic_migration_journal",
-    sa.MetaData(),
-    sa.Column("from_revision", sa.String(64), nullable=False),
-    sa.Column("to_revision", sa.String(64), nullable=False),
-    sa.Column("started_at", sa.String(20), nullable=False),
+
+def journal_table(name: str) -> sa.Table:
+    """Return a journal.
+
+    Its name begins with "alembic_" because MLflow takes a database for empty when the name of every
+    table does (mlflow/store/db/utils.py, _is_empty_database).
+    """
+    return sa.Table(
+        f"alembic_{name}",
+        sa.MetaData(),
+        sa.Column("from_revision", sa.String(64), nullable=False),
+        sa.Column("to_revision", sa.String(64), nullable=False),
+        sa.Column("started_at", sa.String(20), nullable=False),
+    )
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One of the schemas: where its migrations are, and which tables are its own.
+
+    `used` is the table that has rows once somebody uses it.
+    """
+
+    name: str
+    migrations: tuple[str, ...]
+    version_table: str
+    journal: sa.Table
+    used: str
+
+
+TRACKING = Schema(
+    "schema",
+    ("store", "db_migrations"),
+    "alembic_version",
+    journal_table("migration_journal"),
+    "runs",
 )
-BOOKKEEPING = {"alembic_version", JOURNAL.name}
+LOGIN = Schema(
+    "login's schema",
+    ("server", "auth", "db", "migrations"),
+    "alembic_version_auth",
+    journal_table("login_journal"),
+    "users",
+)
+BOOKKEEPING = {
+    name for each in (TRACKING, LOGIN) for name in (each.version_table, each.journal.name)
+}
+
+LOGIN_TABLES = re.compile(r"users|roles|user_role_assignments|[a-z_]+_permissions")
+"""What its migrations make; a test compares it with them."""
 
 # "exists already" for a table, column, key, foreign key: what a half-made schema answers.
 # https://dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html
@@ -74,43 +121,48 @@ def main() -> int:
         engine = sa.create_engine(uri)
         with connect(engine) as connection, exclusive(connection):
             migrate(engine, uri, existing=options.existing)
+            if os.environ.get("AUTH") == "basic":
+                migrate(engine, uri, existing=options.existing, schema=LOGIN)
     except JobError as error:
         say(f"error: {error.cause}\n  try: {error.remedy}")
         return error.code
     return 0
 
 
-def migrate(engine: sa.Engine, uri: str, *, existing: bool) -> None:
+def migrate(engine: sa.Engine, uri: str, *, existing: bool, schema: Schema = TRACKING) -> None:
     """Look at the database, then do what it needs; checks end where the journal is opened."""
-    head, current = head_revision(), revision(engine)
-    begun = journal(engine)
+    head, current = head_revision(schema), revision(engine, schema)
+    begun = journal(engine, schema)
     if current == head:
         if begun is not None:
-            close_journal(engine)
-        say(f"schema is current: {head}")
+            close_journal(engine, schema)
+        say(f"{schema.name} is current: {head}")
         return
     if begun is not None:
-        start = undo_first_migration(engine, begun)
+        start = undo_first_migration(engine, begun, schema)
         say(
             f"note: an interrupted first migration of {start} was undone: the database held no data"
         )
         current = None
-    elif current is None and foreign_tables(engine):
+    elif current is None and own_tables(engine, schema):
         raise half_made("holds tables but names no schema revision")
     elif current is not None:
-        check_older(current, head, existing=existing)
+        check_older(current, head, schema, existing=existing)
     check_server(engine)
-    open_journal(engine, current or "", head)
-    say(f"migrating from {current or 'an empty database'} to {head}")
-    upgrade(uri)
-    close_journal(engine)
-    say(f"schema is current: {head}")
+    open_journal(engine, schema, current or "", head)
+    say(f"migrating the {schema.name} from {current or 'nothing'} to {head}")
+    if schema is LOGIN:
+        upgrade_login(engine)
+    else:
+        upgrade(uri)
+    close_journal(engine, schema)
+    say(f"{schema.name} is current: {head}")
 
 
-def check_older(current: str, head: str, *, existing: bool) -> None:
+def check_older(current: str, head: str, schema: Schema, *, existing: bool) -> None:
     """Refuse a database of a newer MLflow always, of an older one unless that is wanted."""
     try:
-        scripts().get_revision(current)
+        scripts(schema).get_revision(current)
     except CommandError:
         raise JobError(
             f"the database is at revision {current}, which this MLflow does not know: "
@@ -147,19 +199,22 @@ def check_server(engine: sa.Engine) -> None:
         )
 
 
-def undo_first_migration(engine: sa.Engine, begun: sa.Row[tuple[str, str, str]]) -> str:
+def undo_first_migration(
+    engine: sa.Engine, begun: sa.Row[tuple[str, str, str]], schema: Schema
+) -> str:
     """Drop what an interrupted first migration made; return when it began.
 
-    Only a migration that began on an empty database is undone, and only while it holds no run: the
-    server starts after the job, so nothing can be lost.
+    Only a migration that began on an empty database is undone, and only while it holds no run, or
+    nobody to log in: the server starts after the job, so nothing can be lost.
     """
-    if begun.from_revision or holds_runs(engine):
+    if begun.from_revision or is_used(engine, schema):
         raise half_made(
             f"was being migrated from {begun.from_revision or 'empty'} to {begun.to_revision} "
             f"since {begun.started_at} and that was interrupted"
         )
     made = sa.MetaData()
-    made.reflect(engine, only=lambda name, _: name != JOURNAL.name)
+    names = own_tables(engine, schema) | {schema.version_table}
+    made.reflect(engine, only=lambda name, _: name in names)
     made.drop_all(engine)
     return str(begun.started_at)
 
@@ -191,65 +246,90 @@ def upgrade(uri: str) -> None:
     raise JobError(f"the migration failed: {last}", "read the lines above; nothing was retried", 1)
 
 
-def scripts() -> ScriptDirectory:
+@compiles(ForeignKeyConstraint, "mysql")
+def unnamed(constraint: ForeignKeyConstraint, compiler: DDLCompiler, **options: object) -> str:
+    """Leave names of foreign keys to MySQL: the login's migrations use one twice (error 1826)."""
+    constraint.name = None
+    return compiler.visit_foreign_key_constraint(constraint, **options)
+
+
+def upgrade_login(engine: sa.Engine) -> None:
+    """Run the migrations of MLflow's login, as its server would at a start."""
+    utils = importlib.import_module("mlflow.server.auth.db.utils")
+    try:
+        utils.migrate(engine, "head")
+    except DBAPIError as error:
+        said = str(error.orig)
+        if HALF_MADE.search(said):
+            raise half_made(f"already holds parts of a later revision: {said}") from None
+        raise JobError(
+            f"the migration of the login failed: {said}", "nothing was retried", 1
+        ) from None
+
+
+def scripts(schema: Schema) -> ScriptDirectory:
     """Return MLflow's migrations, without importing MLflow."""
     spec = importlib.util.find_spec("mlflow")
     assert spec is not None
     assert spec.origin is not None
-    return ScriptDirectory(str(Path(spec.origin).parent / "store" / "db_migrations"))
+    return ScriptDirectory(str(Path(spec.origin).parent.joinpath(*schema.migrations)))
 
 
-def head_revision() -> str:
+def head_revision(schema: Schema = TRACKING) -> str:
     """Return the schema revision the installed MLflow needs."""
-    head = scripts().get_current_head()
+    head = scripts(schema).get_current_head()
     assert head is not None
     return head
 
 
-def revision(engine: sa.Engine) -> str | None:
+def revision(engine: sa.Engine, schema: Schema) -> str | None:
     """Return the schema revision of the database; None where there is none."""
-    if "alembic_version" not in sa.inspect(engine).get_table_names():
+    if schema.version_table not in sa.inspect(engine).get_table_names():
         return None
+    table = sa.table(schema.version_table, sa.column("version_num", sa.String))
     with engine.connect() as connection:
-        found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        found: str | None = connection.scalar(sa.select(table.c.version_num))
     return found
 
 
-def foreign_tables(engine: sa.Engine) -> set[str]:
-    """Return the tables that are not the migrations' own bookkeeping."""
-    return set(sa.inspect(engine).get_table_names()) - BOOKKEEPING
+def own_tables(engine: sa.Engine, schema: Schema) -> set[str]:
+    """Return the tables of a schema that are there, without the migrations' bookkeeping."""
+    every = set(sa.inspect(engine).get_table_names()) - BOOKKEEPING
+    login = {name for name in every if LOGIN_TABLES.fullmatch(name)}
+    return login if schema is LOGIN else every - login
 
 
-def holds_runs(engine: sa.Engine) -> bool:
-    """Say whether any run was ever logged to the database."""
-    if "runs" not in foreign_tables(engine):
+def is_used(engine: sa.Engine, schema: Schema) -> bool:
+    """Say whether any run was ever logged to the database, or anybody may log in."""
+    if schema.used not in own_tables(engine, schema):
         return False
+    query = sa.select(sa.literal(1)).select_from(sa.table(schema.used)).limit(1)
     with engine.connect() as connection:
-        return connection.scalar(sa.text("SELECT 1 FROM runs LIMIT 1")) is not None
+        return connection.scalar(query) is not None
 
 
-def journal(engine: sa.Engine) -> "sa.Row[tuple[str, str, str]] | None":
+def journal(engine: sa.Engine, schema: Schema) -> "sa.Row[tuple[str, str, str]] | None":
     """Return the migration that was begun and not finished, if there is one."""
-    if JOURNAL.name not in sa.inspect(engine).get_table_names():
+    if schema.journal.name not in sa.inspect(engine).get_table_names():
         return None
     with engine.connect() as connection:
-        return connection.execute(sa.select(JOURNAL)).first()
+        return connection.execute(sa.select(schema.journal)).first()
 
 
-def open_journal(engine: sa.Engine, start: str, head: str) -> None:
+def open_journal(engine: sa.Engine, schema: Schema, start: str, head: str) -> None:
     """Mark the beginning of a migration; an entry left by an undone one is replaced."""
-    JOURNAL.create(engine, checkfirst=True)
+    schema.journal.create(engine, checkfirst=True)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     with engine.begin() as connection:
-        connection.execute(JOURNAL.delete())
+        connection.execute(schema.journal.delete())
         connection.execute(
-            JOURNAL.insert().values(from_revision=start, to_revision=head, started_at=now)
+            schema.journal.insert().values(from_revision=start, to_revision=head, started_at=now)
         )
 
 
-def close_journal(engine: sa.Engine) -> None:
+def close_journal(engine: sa.Engine, schema: Schema) -> None:
     """Mark the end of a migration."""
-    JOURNAL.drop(engine)
+    schema.journal.drop(engine)
 
 
 @contextmanager

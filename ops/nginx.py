@@ -5,6 +5,7 @@ a folder; on a host it is a link to the release that serves, so that a new confi
 beside the old one, be tested by the running NGINX, and take its place at once.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = ["CANDIDATE", "CONFIG", "LIVE", "NEXT", "files", "identity", "upcoming"]
@@ -21,18 +22,22 @@ CANDIDATE = f"{MOUNT}/{{release}}/nginx/nginx.conf"
 PORT = 5000
 
 
-def files(root: Path, server_names: list[str]) -> dict[str, str]:
+def files(root: Path, site: Mapping[str, str]) -> dict[str, str]:
     """Return every file of the configuration but those of `identity`, by its path in the folder.
 
-    Templates keep NGINX's own `$variables`; the one name in braces is ours.
+    Templates keep NGINX's own `$variables`; names in braces are ours, those of `site`. Those in
+    templates/tls are for a server that speaks TLS only.
     """
     top = root / "nginx"
     found = {}
     for file in sorted(path for path in top.rglob("*") if path.is_file()):
         name, text = str(file.relative_to(top)), file.read_text("utf-8")
         if file.suffix == ".template":
+            if file.parent.name not in ("templates", site["LISTEN"]):
+                continue
             name = f"conf.d/{file.stem}"
-            text = text.replace("${SERVER_NAMES}", " ".join(server_names))
+            for key, value in site.items():
+                text = text.replace(f"${{{key}}}", value)
         found[name] = text
     return found
 

@@ -34,7 +34,7 @@ class Patient:
         """Connect, until `opened` is closed; the host's front door then has a port here."""
         host = self.opened.enter_context(connect(self.given, self.settings))
         listens = front_door.address(self.settings)
-        port = self.opened.enter_context(host.forward(self.settings.http_port, listens))
+        port = self.opened.enter_context(host.forward(self.settings.site_port, listens))
         self.site = Site(host, self.settings)
         self.door = front_door.through(self.settings, port)
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from ops import nginx, stack
+from ops import nginx, secret_files, stack
 from ops.settings import Settings
 from ops.sizing import Size
 
@@ -122,14 +122,14 @@ def contents(
     variables = stack.compose_env(settings, size) | {
         "RELEASES_FOLDER": RELEASES_FOLDER,
         "NGINX_CONFIG_DIGEST": "told",
-        **stack.secret_paths(settings, SECRETS_FOLDER),
+        **secret_files.paths(settings, SECRETS_FOLDER),
     }
     variables |= {key: images[value] for key, value in variables.items() if key.endswith("_IMAGE")}
     files = {
         name: (settings.root / name).read_text("utf-8") for name in stack.compose_files(settings)
     }
     files["compose.env"] = stack.render_env(variables)
-    configuration = nginx.files(settings.root, stack.host_names(settings))
+    configuration = nginx.files(settings.root, stack.site(settings))
     return files | {f"nginx/{name}": text for name, text in configuration.items()}, variables
 
 

@@ -71,7 +71,7 @@ def answers(site: Site) -> bool:
 def door(site: Site) -> AbstractContextManager[int]:
     """Lead a port of this machine, which is yielded, to a host's own front door."""
     listens = front_door.address(site.settings)
-    return fleet.over_ssh(site).forward(site.settings.http_port, listens)
+    return fleet.over_ssh(site).forward(site.settings.site_port, listens)
 
 
 def logs(hosts: str, service: str, *, follow: bool) -> None:
@@ -123,15 +123,15 @@ def ended(code: int, words: tuple[str, ...]) -> None:
 
 
 def tunnel(hosts: str) -> None:
-    """Lead this machine's HTTP_PORT to a host's front door until Ctrl-C."""
+    """Lead a port of this machine to a host's front door until Ctrl-C."""
     settings = Settings.load()
-    preflight.port_free("127.0.0.1", settings.http_port)
+    preflight.port_free("127.0.0.1", settings.site_port)
     with fleet.reach(settings, hosts) as found:
         site = only(found)
         with fleet.over_ssh(site).forward(
-            settings.http_port, front_door.address(settings), local=settings.http_port
+            settings.site_port, front_door.address(settings), local=settings.site_port
         ):
-            console.result(f"http://localhost:{settings.http_port}")
+            console.result(f"{settings.scheme}://localhost:{settings.site_port}")
             console.say("Ctrl-C ends the tunnel")
             try:
                 fleet.over_ssh(site).wait_closed()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from ops import age_keys, artifacts, consent, console, manifest, shipping, stack, vault
+from ops import age_keys, artifacts, consent, console, digests, manifest, shipping, stack, vault
 from ops.age_keys import Key
 from ops.chain import unbroken
 from ops.errors import OpsError, from_output, refusal
@@ -230,7 +230,7 @@ def check_passphrase(backup: Manifest, settings: Settings) -> None:
     """Say what the restored database holds that no one will be able to open."""
     kept = backup.secrets.get("KEK_PASSPHRASE")
     now = settings.kek_passphrase
-    if now is None or stack.fingerprint(now.reveal(), backup.stack) != kept:
+    if now is None or digests.fingerprint(now.reveal(), backup.stack) != kept:
         console.say(
             "note: KEK_PASSPHRASE is not the one of then: keys that MLflow's gateway stored stay "
             "locked until that one is back in .env"

@@ -142,7 +142,7 @@ class Rollout:
                 if switch.live is not None and isinstance(switch.site.host, SshHost):
                     listens = front_door.address(self.settings)
                     host = switch.site.host
-                    port = stack.enter_context(host.forward(self.settings.http_port, listens))
+                    port = stack.enter_context(host.forward(self.settings.site_port, listens))
                     door = front_door.through(self.settings, port)
                     counts.append(stack.enter_context(probe.running(door)))
             yield counts

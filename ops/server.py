@@ -1,7 +1,6 @@
 """The verbs on a running server, whatever engine it is on: up, down, status, logs, smoke test."""
 
 import shlex
-from ipaddress import ip_address
 
 from ops import console, engines, smoke, stack, values
 from ops.errors import OpsError, refusal
@@ -18,8 +17,8 @@ def up(wanted: str, *, migrate: bool) -> None:
     settings, host = Settings.load(), LocalHost()
     choice = engines.choose(wanted, settings, host)
     console.say(f"engine: {choice.name} ({choice.why})")
-    if not ip_address(settings.bind_address).is_loopback:
-        console.say(f"warning: anybody who reaches {settings.bind_address} gets in: no login yet")
+    if settings.auth == "none" and not settings.listens_here:
+        console.say(f"warning: anybody who reaches {settings.bind_address} gets in (AUTH=none)")
     if choice.name == "embedded" and settings.backups_destination:
         console.say("warning: nothing is backed up on this engine: that takes MySQL")
     stop_other(choice.name, settings, host)

@@ -5,25 +5,42 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from ops import envfile, values
 from ops.errors import refusal
 from ops.values import Secret
 
-__all__ = ["GENERATED", "ROOT", "Settings"]
+__all__ = ["ADMIN", "GENERATED", "ROOT", "Settings"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
-GENERATED = ("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE", "BACKUP_PASSWORD")
+GENERATED = (
+    *("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE", "BACKUP_PASSWORD"),
+    *("ADMIN_PASSWORD", "SESSION_KEY", "WEBHOOK_KEY", "CA_SECRET"),
+)
 """Secrets made on first use and kept in `.env`; losing them loses what they lock."""
+
+LOCKING = ("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE")
+"""Those of them that a database which is there already was made with, whatever its age."""
+
+ADMIN = "admin"
+"""The name of the user that MLflow is made with."""
 
 PARSERS: Mapping[str, Callable[[str], Any]] = {
     "STACK_NAME": values.stack_name,
     "PUBLIC_URL": values.public_url,
     "BIND_ADDRESS": values.address,
     "HTTP_PORT": values.port,
+    "HTTPS_PORT": values.port,
+    "TLS": values.choice("private-ca", "acme", "files", "off"),
+    "TLS_CERTIFICATE_FILE": values.readable_file,
+    "TLS_KEY_FILE": values.readable_file,
+    "AUTH": values.choice("basic", "none"),
+    "ALLOW_INSECURE": values.flag,
     "DATA_FOLDER": values.folder,
     "ARTIFACTS_DESTINATION": values.s3_uri,
     "ARTIFACT_ACCESS": values.choice("proxied", "direct"),
@@ -55,6 +72,9 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
+LOCAL_NAMES = (None, "localhost", "127.0.0.1", "::1")
+"""Host names of a PUBLIC_URL, or of none, that lead to the machine they are used on."""
+
 UNQUOTABLE = r"[\x00-\x1f\x7f'\\\ud800-\udfff]"
 UNQUOTABLE_MESSAGE = "holds a line break, control character, single quote or backslash"
 """What no env file carries to every reader alike (docs/decisions/0004-one-env-dialect.md)."""
@@ -70,14 +90,21 @@ HIDDEN = {
 class Settings:
     """What `.env` and the environment ask for; each field is the key of the same name.
 
-    An empty string stands for "not set". `.env.example` says what each one means.
+    An empty string stands for "not set", but for those whose default follows from others (below).
+    `.env.example` says what each one means.
     """
 
     root: Path = ROOT
     stack_name: str = "mlflow-compose"
     public_url: str = ""
     bind_address: str = "127.0.0.1"
-    http_port: int = 5050
+    http_port: int = 0
+    https_port: int = 443
+    tls: str = ""
+    tls_certificate_file: str = ""
+    tls_key_file: str = ""
+    auth: str = ""
+    allow_insecure: bool = False
     data_folder: str = "data"
     artifacts_destination: str = ""
     artifact_access: str = "proxied"
@@ -109,6 +136,21 @@ class Settings:
     mysql_root_password: Secret | None = None
     kek_passphrase: Secret | None = None
     backup_password: Secret | None = None
+    admin_password: Secret | None = None
+    session_key: Secret | None = None
+    webhook_key: Secret | None = None
+    ca_secret: Secret | None = None
+
+    def __post_init__(self) -> None:
+        """Fill in what was not set and follows from who reaches the stack."""
+        here = self.listens_here
+        public = not here or urlsplit(self.public_url).hostname not in LOCAL_NAMES
+        given = {"tls": self.tls or ("off" if here else "private-ca")}
+        given["auth"] = self.auth or ("basic" if public else "none")
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+        port = self.http_port or (5050 if self.tls == "off" else 80)
+        object.__setattr__(self, "http_port", port)
 
     @classmethod
     def load(cls, root: Path = ROOT, environ: Mapping[str, str] | None = None) -> Self:
@@ -149,6 +191,7 @@ class Settings:
                 yield "S3_ENDPOINT_URL needs ARTIFACTS_DESTINATION or BACKUPS_DESTINATION=s3://…"
         if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key):
             yield "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together: set both or neither"
+        yield from self._contradictions_of_the_door()
         yield from self._contradictions_of_backups()
         if bool(self.database_host) != bool(self.database_ca_file):
             yield "DATABASE_HOST and DATABASE_CA_FILE go together: set both or neither"
@@ -158,6 +201,22 @@ class Settings:
             yield f"DATA_FOLDER {str(self.data)!r} {UNQUOTABLE_MESSAGE}: move the repository"
         if re.search("[?#%]", str(self.data)):  # they end or change a path in a database address
             yield f"DATA_FOLDER {str(self.data)!r} holds a ?, # or %: use another folder"
+
+    def _contradictions_of_the_door(self) -> Iterator[str]:
+        reached = f"BIND_ADDRESS {self.bind_address} is reached by others"
+        if not self.allow_insecure and not self.listens_here:
+            if self.tls == "off":
+                yield f"{reached}, and TLS=off sends what they log in with in clear: {_INSIST}"
+            if self.auth == "none":
+                yield f"{reached}, and AUTH=none lets all of them in: {_INSIST}"
+        given = (bool(self.tls_certificate_file), bool(self.tls_key_file))
+        if given != ((self.tls == "files"),) * 2:
+            yield "TLS=files, TLS_CERTIFICATE_FILE and TLS_KEY_FILE go together: set all or none"
+        if self.tls != "off":
+            if self.http_port == self.https_port:
+                yield "HTTP_PORT and HTTPS_PORT are one: set HTTP_PORT to another, such as 80"
+            if self.public_url.startswith("http:"):
+                yield f"PUBLIC_URL begins with http: and TLS={self.tls}: write https:"
 
     def _contradictions_of_backups(self) -> Iterator[str]:
         if self.backups_destination and self.database_host:
@@ -174,7 +233,22 @@ class Settings:
     @property
     def url(self) -> str:
         """The address clients and browsers use, without a trailing slash."""
-        return self.public_url or f"http://localhost:{self.http_port}"
+        return self.public_url or f"{self.scheme}://localhost:{self.site_port}"
+
+    @property
+    def scheme(self) -> str:
+        """What NGINX speaks; where another proxy is in front of it, not what clients speak."""
+        return "http" if self.tls == "off" else "https"
+
+    @property
+    def site_port(self) -> int:
+        """The port of the machine at which NGINX serves the site."""
+        return self.http_port if self.tls == "off" else self.https_port
+
+    @property
+    def listens_here(self) -> bool:
+        """Whether only programs of the machine itself reach the front door."""
+        return ip_address(self.bind_address).is_loopback
 
     @property
     def data(self) -> Path:
@@ -228,20 +302,19 @@ class Settings:
 
     def missing_secrets(self) -> list[str]:
         """Return the generated secrets that `.env` does not hold yet."""
-        unused = set()
-        if self.database_host:
-            unused.add("MYSQL_ROOT_PASSWORD")
-        if not self.backups_destination:
-            unused.add("BACKUP_PASSWORD")
-        needed = [key for key in GENERATED if key not in unused]
+        used = {
+            "MYSQL_ROOT_PASSWORD": not self.database_host,
+            "BACKUP_PASSWORD": bool(self.backups_destination),
+            "ADMIN_PASSWORD": self.auth == "basic",
+            "SESSION_KEY": self.auth == "basic",
+            "CA_SECRET": self.tls == "private-ca",
+        }
+        needed = [key for key in GENERATED if used.get(key, True)]
         return [key for key in needed if getattr(self, key.lower()) is None]
 
     def lost_secrets(self) -> list[str]:
-        """Return those of them without which a database that is there already stays locked.
-
-        The backup service's password is set anew each time it is started.
-        """
-        return [key for key in self.missing_secrets() if key != "BACKUP_PASSWORD"]
+        """Return those of them without which a database that is there already stays locked."""
+        return [key for key in self.missing_secrets() if key in LOCKING]
 
     def with_secrets(self) -> Self:
         """Return these settings with every missing secret made and kept in `.env` (0600)."""
@@ -258,6 +331,8 @@ class Settings:
         text = file.read_text("utf-8") if file.exists() else _HEADER
         envfile.write_private(file, envfile.with_values(text, values))
 
+
+_INSIST = "leave it out, or say ALLOW_INSECURE=true (docs/front-door.md)"
 
 _HEADER = """\
 # Settings of this stack; .env.example explains every key. Keep this file: it holds the only copy

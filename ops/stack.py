@@ -1,15 +1,13 @@
 """The model of the stack: settings turned into what Compose, NGINX and MLflow read. Pure."""
 
-import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ops import envfile, nginx
+from ops import database, digests, envfile, nginx, secret_files
 from ops.settings import Settings
 from ops.sizing import Size
-from ops.values import Secret
 
 __all__ = [
     "BACKUPS",
@@ -19,16 +17,13 @@ __all__ = [
     "OWN",
     "SERVICES",
     "backup_image",
-    "backup_password",
     "build",
     "compose",
     "compose_env",
     "compose_files",
-    "content_digest",
     "database_volume",
     "folder",
     "own_images",
-    "secret_files",
     "server_env",
     "services",
     "sizes",
@@ -52,7 +47,6 @@ MYSQL_SERIES = "9.7"
 BASES = (f"mysql:{MYSQL_SERIES}", "nginx:1.30")
 """The images of compose.yaml that are not ours; a test compares them with it."""
 
-MYSQL_PORT = 3306
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 IMAGE_INPUTS = (
@@ -140,12 +134,13 @@ def compose_env(settings: Settings, size: Size) -> dict[str, str]:
         "NGINX_MEMORY_LIMIT": settings.nginx_memory_limit,
         "BIND_ADDRESS": settings.bind_address,
         "HTTP_PORT": str(settings.http_port),
-        "SECRETS_DIGEST": _secrets_digest(settings),
+        "AUTH": settings.auth,
+        "SECRETS_DIGEST": secret_files.digest(settings),
         "ALLOWED_HOSTS": ",".join(allowed_hosts(settings)),
         "CORS_ORIGINS": settings.url,
         "ARTIFACTS_DESTINATION": settings.artifacts_destination or ARTIFACTS_VOLUME,
         "DEFAULT_ARTIFACT_ROOT": default_artifact_root(settings),
-        "DATABASE_ADDRESS": database_address(settings),
+        "DATABASE_URI": database.uri(settings),
         "S3_ENDPOINT_URL": settings.s3_endpoint_url,
         "S3_REGION": settings.s3_region,
         "JOB_EXECUTION": str(settings.job_execution).lower(),
@@ -166,17 +161,10 @@ def _backups(settings: Settings) -> dict[str, str]:
         "BACKUP_AT": settings.backup_at,
         "BACKUP_MEMORY_LIMIT": f"{BACKUP_MEMORY}m",
         "ARTIFACTS_PLACE": settings.artifacts_destination,
-        "KEK_FINGERPRINT": fingerprint(_revealed(settings.kek_passphrase), settings.stack_name),
+        "KEK_FINGERPRINT": digests.fingerprint(
+            secret_files.revealed(settings.kek_passphrase), settings.stack_name
+        ),
     }
-
-
-def fingerprint(secret: str, salt: str) -> str:
-    """Return what tells one secret from another, and is slow to try many with.
-
-    Rounds: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
-    """
-    made = hashlib.pbkdf2_hmac("sha256", secret.encode(), salt.encode(), 600_000)
-    return made.hex()[:32]
 
 
 def sizes(size: Size) -> dict[str, str]:
@@ -198,102 +186,14 @@ def local_env(settings: Settings) -> dict[str, str]:
     return {
         "WEB_NAME": "web",
         "RELEASES_FOLDER": str(here / "releases"),
-        "NGINX_CONFIG_DIGEST": digest(nginx.files(settings.root, host_names(settings))),
-        **secret_paths(settings, str(here / "secrets")),
+        "NGINX_CONFIG_DIGEST": digests.texts(nginx.files(settings.root, site(settings))),
+        **secret_files.paths(settings, str(here / "secrets")),
     }
-
-
-def secret_paths(settings: Settings, where: str) -> dict[str, str]:
-    """Return the variables that name the secret files in the folder `where`."""
-    files = {
-        f"{name.partition('-')[0].upper()}_FILE": f"{where}/{name}"
-        for name in secret_files(settings)
-    }
-    if settings.database_host:  # Compose fills names in before the overlay takes them away
-        files |= dict.fromkeys(("MYSQL_PASSWORD_FILE", "MYSQL_ROOT_PASSWORD_FILE"), "/dev/null")
-    return files
 
 
 def render_env(variables: dict[str, str]) -> str:
     """Return an env file that Compose reads back as given."""
     return "".join(f"{key}={envfile.quote(value)}\n" for key, value in variables.items())
-
-
-def secret_files(settings: Settings) -> dict[str, str]:
-    """Return the secret files of compose.yaml, named `<secret>-<digest>`, with their content."""
-    secrets = {
-        **_database_secrets(settings),
-        "kek_passphrase": _revealed(settings.kek_passphrase),
-        "s3_credentials": s3_credentials(settings),
-    }
-    return {f"{name}-{digest({name: text})}": text for name, text in secrets.items()}
-
-
-def _database_secrets(settings: Settings) -> dict[str, str]:
-    password = _revealed(settings.mysql_password)
-    client = f'[client]\npassword = "{password}"\n'
-    if settings.database_host:
-        # With a CA, PyMySQL speaks TLS only, to a server that proves its name.
-        return {
-            "mysql_client": f"{client}ssl-ca = /run/secrets/database_ca\n",
-            "database_ca": Path(settings.database_ca_file).read_text("utf-8"),
-        }
-    return {
-        "mysql_password": password,
-        "mysql_root_password": _revealed(settings.mysql_root_password),
-        "mysql_client": client,
-        **_backup_secrets(settings),
-    }
-
-
-def _backup_secrets(settings: Settings) -> dict[str, str]:
-    if not settings.backups_destination:
-        return {}
-    given = {"root": settings.mysql_root_password, "backup": settings.backup_password}
-    root, backup = (
-        f'[client]\nuser = {user}\npassword = "{_revealed(password)}"\n'
-        for user, password in given.items()
-    )
-    return {"mysql_root_client": root, "backup_client": backup}
-
-
-def backup_password(settings: Settings) -> Secret:
-    """Return the password with which the backup service comes to MySQL."""
-    return Secret(_revealed(settings.backup_password))
-
-
-def database_address(settings: Settings) -> str:
-    """Return where MySQL is, as it stands in an address: the stack's own, or another."""
-    given = settings.database_host or "db"
-    return given if re.search(r":[0-9]+$", given) else f"{given}:{MYSQL_PORT}"
-
-
-def _secrets_digest(settings: Settings) -> str:
-    """Return what changes with any secret file and tells nothing about it."""
-    return digest(secret_files(settings))
-
-
-def digest(values: dict[str, str]) -> str:
-    """Return 12 hex digits that change with any of the values."""
-    text = "".join(f"{name}={value}\0" for name, value in values.items())
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def s3_credentials(settings: Settings) -> str:
-    """Return an AWS credentials file; an empty one leaves boto3 to the role of the machine."""
-    if not settings.s3_access_key_id:
-        return ""
-    return (
-        "[default]\n"
-        f"aws_access_key_id = {settings.s3_access_key_id}\n"
-        f"aws_secret_access_key = {_revealed(settings.s3_secret_access_key)}\n"
-    )
-
-
-def _revealed(secret: Secret | None) -> str:
-    if secret is None:
-        raise ValueError("a secret was rendered before it was made")
-    return secret.reveal()
 
 
 def default_artifact_root(settings: Settings) -> str:
@@ -324,12 +224,25 @@ def allowed_hosts(settings: Settings) -> list[str]:
     first character class matches only itself, which no host name holds.
     """
     port = _port(settings.url)
-    listening = [f":{port}", f":{settings.http_port}"]
+    listening = [f":{port}", f":{settings.site_port}"]
     return [
         _any_case(name + suffix)
         for name in host_names(settings)
         for suffix in ["", *_unique(listening)]
     ]
+
+
+def site(settings: Settings) -> dict[str, str]:
+    """Return the words that NGINX's templates have in braces."""
+    public = urlsplit(settings.url).hostname or ""
+    return {
+        "SERVER_NAMES": " ".join(host_names(settings)),
+        "PUBLIC_URL": settings.url,
+        "LOGIN": settings.auth,
+        "LISTEN": "plain" if settings.tls == "off" else "tls",
+        # A client that asks for an address names no server in its handshake.
+        "UNKNOWN": "address" if re.fullmatch(r"[0-9.]+|.*:.*", public) else "name",
+    }
 
 
 def _any_case(name: str) -> str:
@@ -364,7 +277,8 @@ def server_env(settings: Settings) -> dict[str, str]:
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": default_artifact_root(settings),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": str(settings.job_execution).lower(),
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_CRYPTO_KEK_PASSPHRASE": _revealed(settings.kek_passphrase),
+        "MLFLOW_CRYPTO_KEK_PASSPHRASE": secret_files.revealed(settings.kek_passphrase),
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": secret_files.webhook_key(settings),
     }
     if settings.s3_endpoint_url:
         env["MLFLOW_S3_ENDPOINT_URL"] = settings.s3_endpoint_url
@@ -385,22 +299,9 @@ def client_env(settings: Settings) -> dict[str, str]:
 
 def web_image(settings: Settings) -> str:
     """Return the name of the server image: it changes when, and only when, its inputs do."""
-    return f"{OWN}web:{content_digest(settings.root, IMAGE_INPUTS)}"
+    return f"{OWN}web:{digests.files(settings.root, IMAGE_INPUTS)}"
 
 
 def backup_image(settings: Settings) -> str:
     """Return the name of the image of the backup service, made in the same way."""
-    return f"{OWN}backup:{content_digest(settings.root, BACKUP_INPUTS)}"
-
-
-def content_digest(root: Path, names: Iterable[str]) -> str:
-    """Return 12 hex digits of the names, modes and contents of files and folders under `root`."""
-    total = hashlib.sha256()
-    for name in names:
-        top = root / name
-        for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            if file.is_file():
-                content = hashlib.sha256(file.read_bytes()).hexdigest()
-                executable = bool(file.stat().st_mode & 0o100)
-                total.update(f"{file.relative_to(root)} {executable} {content}\n".encode())
-    return total.hexdigest()[:12]
+    return f"{OWN}backup:{digests.files(settings.root, BACKUP_INPUTS)}"

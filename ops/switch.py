@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from threading import Event
 
-from ops import accounts, console, jobs, nginx
+from ops import accounts, console, front_door, jobs, nginx
 from ops.containers import Container, containers, last_words
 from ops.errors import OpsError
 from ops.hosts import Result, failure
@@ -147,19 +147,21 @@ class Switch:
         """Ask the new server through the network NGINX uses, by the public name."""
         if not any(each.good for each in self.facts.service("nginx")):
             return
-        host = self.site.settings.url.partition("//")[2]
+        headers = front_door.headers(self.site.settings)
         words = (
-            *("curl", "--fail", "--silent", "--show-error", "--max-time", "30"),
-            *("--header", f"Host: {host}", "--header", "Content-Type: application/json"),
-            *("--data", '{"max_results": 1}'),
+            *("curl", "--fail", "--silent", "--show-error", "--max-time", "30", "--config", "-"),
+            *("--header", "Content-Type: application/json", "--data", '{"max_results": 1}'),
             f"http://{self.new.web}:{nginx.PORT}/api/2.0/mlflow/experiments/search",
         )
-        self.in_nginx(words, "the new server is healthy but refuses its public name, or NGINX")
+        # By stdin: a login has no place in a list of processes.
+        given = "".join(f'header = "{name}: {value}"\n' for name, value in headers.items())
+        refused = "the new server is healthy but refuses its public name or its admin, or NGINX"
+        self.in_nginx(words, refused, given)
 
-    def in_nginx(self, words: tuple[str, ...], what: str) -> str:
+    def in_nginx(self, words: tuple[str, ...], what: str, stdin: str = "") -> str:
         """Run a command in NGINX's container."""
         line = self.compose("exec", "--no-TTY", "nginx", *words)
-        done = self.site.host.run(line)
+        done = self.site.host.run(line, stdin=stdin.encode())
         if done.code != 0:
             said = (done.err or done.out).strip()
             raise OpsError(f"{what}: {said}", "mend it, then deploy again: nothing was switched")

@@ -114,6 +114,10 @@ def with_test_secrets(settings: Settings) -> Settings:
         mysql_root_password=Secret("mysql-root-password-1"),
         kek_passphrase=Secret("kek-passphrase-1"),
         backup_password=Secret("backup-password-1"),
+        admin_password=Secret("admin-password-1"),
+        session_key=Secret("session-key-12345"),
+        webhook_key=Secret("webhook-key-12345"),
+        ca_secret=Secret("ca-secret-1234567"),
     )
 
 

@@ -1,6 +1,7 @@
 """The front door, against a real HTTP server on this machine."""
 
 import socket
+from base64 import b64decode
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from ops import front_door
 from ops.errors import OpsError
 from ops.front_door import FrontDoor, RequestError
 from ops.settings import Settings
+from ops.values import Secret
 from tests.conftest import StandInServer
 
 PROBE = "POST /experiments/search"
@@ -91,9 +93,9 @@ def test_an_address_that_is_none_is_an_error_of_ours(url: str) -> None:
     ("bind", "public", "address", "host"),
     [
         ("127.0.0.1", "", "http://127.0.0.1:6000", "localhost:6000"),
-        ("0.0.0.0", "https://x.example", "http://127.0.0.1:6000", "x.example"),
-        ("10.1.2.3", "http://x.example:8080", "http://10.1.2.3:6000", "x.example:8080"),
-        ("::", "", "http://[::1]:6000", "localhost:6000"),
+        ("0.0.0.0", "https://x.example", "https://127.0.0.1:443", "x.example"),
+        ("10.1.2.3", "https://x.example:8080", "https://10.1.2.3:443", "x.example:8080"),
+        ("::", "", "https://[::1]:443", "localhost:443"),
     ],
 )
 def test_the_local_door_is_asked_under_the_public_name(
@@ -104,6 +106,14 @@ def test_the_local_door_is_asked_under_the_public_name(
 
     assert door.url == address
     assert door._headers == {"Host": host}
+
+
+def test_the_admin_logs_in_where_there_is_a_login(settings: Settings) -> None:
+    guarded = replace(settings, auth="basic", admin_password=Secret("geh\u00e4mes"))
+    name, _, login = front_door.headers(guarded)["authorization"].partition(" ")
+
+    assert (name, b64decode(login).decode()) == ("Basic", "admin:geh\u00e4mes")
+    assert list(front_door.headers(settings)) == ["Host"]
 
 
 def test_the_public_name_arrives_at_the_server(server: StandInServer) -> None:

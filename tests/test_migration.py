@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
 
 from ops import migration
-from ops.migration import JobError
+from ops.migration import TRACKING, JobError
 
 FIRST = """
 revision, down_revision = "aaa1", None
@@ -101,7 +101,7 @@ class Job:
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
     made = Job(tmp_path)
-    monkeypatch.setattr(migration, "scripts", lambda: made.script)
+    monkeypatch.setattr(migration, "scripts", lambda _: made.script)
     monkeypatch.setattr(migration, "upgrade", made.upgrade)
     monkeypatch.setattr(migration, "CONNECT_SECONDS", 0)
     yield made
@@ -128,7 +128,7 @@ def test_an_empty_database_is_brought_to_the_newest_revision(job: Job) -> None:
     job.run()
 
     assert job.upgrades == [job.uri]
-    assert migration.revision(job.engine) == "bbb2"
+    assert migration.revision(job.engine, TRACKING) == "bbb2"
     assert job.tables() == WHOLE
 
 
@@ -150,7 +150,7 @@ def test_the_journal_is_open_exactly_while_the_migration_runs(
     seen = []
 
     def upgrade(_: str) -> None:
-        seen.append(migration.journal(job.engine))
+        seen.append(migration.journal(job.engine, TRACKING))
         job.upgrade_to("bbb2")
 
     monkeypatch.setattr(migration, "upgrade", upgrade)
@@ -160,12 +160,12 @@ def test_the_journal_is_open_exactly_while_the_migration_runs(
     assert row is not None
     assert (row.from_revision, row.to_revision) == ("", "bbb2")
     assert row.started_at.endswith("Z")
-    assert migration.journal(job.engine) is None
+    assert migration.journal(job.engine, TRACKING) is None
 
 
 def test_mlflow_takes_a_database_with_nothing_but_the_journal_for_empty(job: Job) -> None:
     """The rule of mlflow/store/db/utils.py, _is_empty_database, MLflow 3.17.2."""
-    migration.open_journal(job.engine, "", "bbb2")
+    migration.open_journal(job.engine, TRACKING, "", "bbb2")
 
     assert all(name.startswith("alembic_") for name in job.tables())
 
@@ -184,7 +184,7 @@ def test_an_interrupted_first_migration_is_undone_and_said(
 
     assert len(notes) == 1
     assert "was undone: the database held no data" in notes[0]
-    assert migration.revision(job.engine) == "bbb2"
+    assert migration.revision(job.engine, TRACKING) == "bbb2"
     assert job.tables() == WHOLE
 
 
@@ -195,7 +195,7 @@ def test_a_first_migration_may_be_interrupted_any_number_of_times(
         monkeypatch.setattr(migration, "upgrade", job.killed_upgrade)
         with pytest.raises(KeyboardInterrupt):
             job.run()
-        row = migration.journal(job.engine)
+        row = migration.journal(job.engine, TRACKING)
         assert row is not None
         assert row.from_revision == ""
 
@@ -205,7 +205,7 @@ def test_a_first_migration_may_be_interrupted_any_number_of_times(
 
 
 def test_a_kill_after_the_last_change_only_leaves_the_journal_to_close(job: Job) -> None:
-    migration.open_journal(job.engine, "", "bbb2")
+    migration.open_journal(job.engine, TRACKING, "", "bbb2")
     job.upgrade_to("bbb2")
     job.do("INSERT INTO runs VALUES (1, NULL, 'x')")
     job.run()
@@ -230,7 +230,7 @@ def refused(job: Job, *, existing: bool = False) -> JobError:
 def test_an_interrupted_first_migration_is_not_undone_once_a_run_was_logged(
     job: Job, existing: bool
 ) -> None:
-    migration.open_journal(job.engine, "", "bbb2")
+    migration.open_journal(job.engine, TRACKING, "", "bbb2")
     job.upgrade_to("aaa1")
     job.do("INSERT INTO runs VALUES (1, NULL)")
     error = refused(job, existing=existing)
@@ -244,7 +244,7 @@ def test_an_interrupted_later_migration_is_refused_and_never_tried_again(
     job: Job, existing: bool
 ) -> None:
     job.upgrade_to("aaa1")
-    migration.open_journal(job.engine, "aaa1", "bbb2")
+    migration.open_journal(job.engine, TRACKING, "aaa1", "bbb2")
     error = refused(job, existing=existing)
 
     assert "half-migrated: it was being migrated from aaa1 to bbb2" in error.cause
@@ -265,7 +265,7 @@ def test_a_database_of_an_older_mlflow_is_migrated_only_when_asked(job: Job) -> 
     assert "invoke up --migrate" in error.remedy
 
     job.run(existing=True)
-    assert migration.revision(job.engine) == "bbb2"
+    assert migration.revision(job.engine, TRACKING) == "bbb2"
     assert job.rows("SELECT * FROM runs") == [(1, 7, None)]
 
 
@@ -287,7 +287,7 @@ def test_a_failed_migration_keeps_its_journal(job: Job, monkeypatch: pytest.Monk
     with pytest.raises(JobError, match="no space"):
         job.run(existing=True)
 
-    assert migration.journal(job.engine) is not None
+    assert migration.journal(job.engine, TRACKING) is not None
 
 
 # --- What MLflow says when it fails: its command is a stand-in program ---

@@ -2,36 +2,67 @@
 
 import re
 
-from ops import nginx
+import pytest
+
+from ops import nginx, stack
+from ops.settings import Settings
 from tests.conftest import ROOT
 
-NAMES = ["mlflow.example.test", "[::1]"]
+SITE = stack.site(Settings(public_url="https://mlflow.example.test"))
+TLS = stack.site(Settings(public_url="https://mlflow.example.test", bind_address="0.0.0.0"))
 
 
 def test_templates_are_filled_in_and_the_rest_is_copied() -> None:
-    files = nginx.files(ROOT, NAMES)
+    files = nginx.files(ROOT, SITE)
 
     assert set(files) == {
         "nginx.conf",
         "conf.d/default.conf",
         "conf.d/mlflow.conf",
         "snippets/compress.conf",
+        "snippets/listen-plain.conf",
+        "snippets/listen-tls.conf",
         "snippets/proxy.conf",
         "snippets/stream.conf",
+        "snippets/tls.conf",
+        "snippets/unknown-address.conf",
+        "snippets/unknown-name.conf",
     }
-    assert "server_name mlflow.example.test [::1];" in files["conf.d/mlflow.conf"]
+    assert "server_name mlflow.example.test localhost" in files["conf.d/mlflow.conf"]
     assert files["nginx.conf"] == (ROOT / "nginx" / "nginx.conf").read_text("utf-8")
 
 
+def test_with_tls_there_is_a_port_without_it_that_leads_to_the_site() -> None:
+    text = nginx.files(ROOT, TLS)["conf.d/tls.conf"]
+
+    assert "return 308 https://mlflow.example.test$request_uri;" in text
+    assert "include snippets/unknown-name.conf;" in text
+    assert "include snippets/listen-tls.conf;" in nginx.files(ROOT, TLS)["conf.d/mlflow.conf"]
+
+
+@pytest.mark.parametrize(
+    ("url", "snippet"),
+    [
+        ("https://10.0.0.7", "address"),
+        ("https://[fd00::7]:8443", "address"),
+        ("https://10-0-0-7.example", "name"),
+    ],
+)
+def test_an_address_is_not_asked_for_by_name(url: str, snippet: str) -> None:
+    site = stack.site(Settings(public_url=url, bind_address="0.0.0.0"))
+
+    assert f"unknown-{snippet}.conf" in nginx.files(ROOT, site)["conf.d/tls.conf"]
+
+
 def test_no_placeholder_is_left_and_nginx_s_own_variables_are() -> None:
-    text = "\n".join(nginx.files(ROOT, NAMES).values())
+    text = "\n".join([*nginx.files(ROOT, SITE).values(), *nginx.files(ROOT, TLS).values()])
 
     assert "${" not in re.sub(r"#.*", "", text)
     assert "$http_host" in text
 
 
 def test_every_included_file_is_rendered() -> None:
-    files = nginx.files(ROOT, NAMES) | nginx.identity("web")
+    files = nginx.files(ROOT, TLS) | nginx.files(ROOT, SITE) | nginx.identity("web")
     included = {
         name
         for text in files.values()

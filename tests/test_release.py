@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import release, stack
+from ops import release, secret_files, stack
 from ops.release import Release
 from ops.settings import Settings
 from tests.conftest import SIZE, a_release
@@ -77,7 +77,7 @@ def test_a_release_with_a_database_elsewhere_has_the_overlay(
     assert ["compose/compose.yaml", stack.EXTERNAL_DATABASE] == made.compose_files
     assert ("web", "nginx") == made.services
     assert ("db", "web", "nginx") == a_release().services
-    assert "db.example.com:3306" == variables["DATABASE_ADDRESS"]
+    assert "@db.example.com:3306/" in variables["DATABASE_URI"]
 
 
 def test_a_release_with_its_own_names_gives_compose_every_variable(settings: Settings) -> None:
@@ -105,7 +105,7 @@ def test_an_archive_has_the_release_its_names_and_its_secrets_and_the_manifest_l
     settings: Settings,
 ) -> None:
     one = a_release()
-    secrets = stack.secret_files(settings)
+    secrets = secret_files.files(settings)
     data = release.archive(one, {"compose.env": "A='1'\n"}, secrets)
     found = unpacked(data)
     top = f"releases/{one.id}"

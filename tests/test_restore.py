@@ -331,7 +331,7 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A stack with backups, and the key at hand."""
     from tests.restored import prepared
 
-    monkeypatch.setattr("ops.stack.fingerprint", lambda *_: "f" * 32)  # slow on purpose
+    monkeypatch.setattr("ops.digests.fingerprint", lambda *_: "f" * 32)  # slow on purpose
     return prepared(folder, monkeypatch)
 
 
@@ -732,7 +732,7 @@ def test_the_backup_the_moment_and_the_place_are_shown(
 def test_another_passphrase_than_then_is_told(
     home_of: FakeHome, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ops.stack.fingerprint", lambda *_: "another")
+    monkeypatch.setattr("ops.digests.fingerprint", lambda *_: "another")
     restore.restore(Asked(), "", confirm=STACK)
 
     assert "note: KEK_PASSPHRASE is not the one of then" in capsys.readouterr().err

@@ -183,12 +183,13 @@ def test_made_secrets_are_long_and_differ_from_one_another_and_each_time(tmp_pat
     made = set()
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
-        settings = load(tmp_path / name, BACKUPS_DESTINATION="s3://backups").with_secrets()
+        given = {"BACKUPS_DESTINATION": "s3://backups", "BIND_ADDRESS": "0.0.0.0"}
+        settings = load(tmp_path / name, **given).with_secrets()
         for key in GENERATED:
             secret: Secret = getattr(settings, key.lower())
             made.add(secret.reveal())
 
-    assert len(made) == 12
+    assert len(made) == 3 * len(GENERATED)
     assert min(len(secret) for secret in made) >= 32
 
 
@@ -202,6 +203,7 @@ def test_secrets_are_added_after_what_the_file_holds(tmp_path: Path, end: str) -
     assert [line.partition("=")[0] for line in lines[3:]] == [
         "MYSQL_ROOT_PASSWORD",
         "KEK_PASSPHRASE",
+        "WEBHOOK_KEY",
     ]
     assert settings.mysql_password == Secret(WORD)
     assert load(tmp_path) == settings
@@ -268,7 +270,7 @@ def test_the_root_password_of_a_database_elsewhere_is_not_ours_to_make(tmp_path:
         "MYSQL_PASSWORD": "0123456789abcdef",
     }
 
-    assert Settings.load(tmp_path, environ).missing_secrets() == ["KEK_PASSPHRASE"]
+    assert Settings.load(tmp_path, environ).missing_secrets() == ["KEK_PASSPHRASE", "WEBHOOK_KEY"]
 
 
 def test_a_database_elsewhere_is_not_what_the_backup_service_backs_up(tmp_path: Path) -> None:
@@ -291,7 +293,7 @@ def test_the_backup_service_s_password_is_made_anew_and_locks_nothing(tmp_path: 
     settings = load(tmp_path, BACKUPS_DESTINATION="s3://my-backups", MYSQL_PASSWORD=WORD)
 
     assert settings.missing_secrets() == [
-        *("MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE", "BACKUP_PASSWORD"),
+        *("MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE", "BACKUP_PASSWORD", "WEBHOOK_KEY"),
     ]
     assert settings.lost_secrets() == ["MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE"]
 
@@ -340,3 +342,70 @@ def test_what_a_person_keeps_is_in_their_own_folder(
     monkeypatch.setenv("XDG_CONFIG_HOME", given)
 
     assert Path(folder) == Settings().personal
+
+
+# --- The front door ---
+
+
+@pytest.mark.parametrize(
+    ("given", "door"),
+    [
+        ({}, ("off", "none", 5050)),
+        ({"PUBLIC_URL": "http://localhost:5050"}, ("off", "none", 5050)),
+        ({"PUBLIC_URL": "https://mlflow.example.com"}, ("off", "basic", 5050)),
+        ({"BIND_ADDRESS": "0.0.0.0"}, ("private-ca", "basic", 80)),
+        ({"BIND_ADDRESS": "::1"}, ("off", "none", 5050)),
+        ({"BIND_ADDRESS": "10.0.0.7", "TLS": "acme", "HTTP_PORT": "8080"}, ("acme", "basic", 8080)),
+        ({"TLS": "private-ca", "AUTH": "basic"}, ("private-ca", "basic", 80)),
+    ],
+)
+def test_who_reaches_a_stack_decides_how_it_is_guarded(
+    tmp_path: Path, given: dict[str, str], door: tuple[str, str, int]
+) -> None:
+    settings = load(tmp_path, **given)
+
+    assert (settings.tls, settings.auth, settings.http_port) == door
+
+
+def test_the_address_has_the_port_at_which_the_site_is_served(tmp_path: Path) -> None:
+    guarded = load(tmp_path, TLS="private-ca", HTTPS_PORT="8443")
+
+    assert (guarded.url, guarded.site_port) == ("https://localhost:8443", 8443)
+    assert (load(tmp_path).url, load(tmp_path).site_port) == ("http://localhost:5050", 5050)
+
+
+@pytest.mark.parametrize("given", [{"TLS": "off"}, {"AUTH": "none"}])
+def test_a_stack_that_others_reach_is_open_only_where_that_is_said_twice(
+    tmp_path: Path, given: dict[str, str]
+) -> None:
+    with pytest.raises(OpsError, match="is reached by others") as caught:
+        load(tmp_path, BIND_ADDRESS="0.0.0.0", **given)
+    assert caught.value.code == 2
+
+    load(tmp_path, BIND_ADDRESS="0.0.0.0", ALLOW_INSECURE="true", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"TLS": "files"}, "go together"),
+        ({"TLS": "private-ca", "TLS_KEY_FILE": "/etc/hostname"}, "go together"),
+        ({"TLS": "private-ca", "HTTP_PORT": "443"}, "HTTP_PORT and HTTPS_PORT are one"),
+        ({"TLS": "private-ca", "PUBLIC_URL": "http://x.example"}, "write https:"),
+        ({"TLS": "on"}, "is not one of"),
+        ({"AUTH": "oidc"}, "is not one of"),
+    ],
+)
+def test_what_does_not_fit_together_at_the_door_is_refused(
+    tmp_path: Path, given: dict[str, str], said: str
+) -> None:
+    with pytest.raises(OpsError, match=said):
+        load(tmp_path, **given)
+
+
+def test_secrets_are_made_for_what_is_used_only(tmp_path: Path) -> None:
+    here = set(load(tmp_path).missing_secrets())
+    guarded = set(load(tmp_path, BIND_ADDRESS="0.0.0.0").missing_secrets())
+
+    assert guarded - here == {"ADMIN_PASSWORD", "SESSION_KEY", "CA_SECRET"}
+    assert "ADMIN_PASSWORD" not in load(tmp_path, BIND_ADDRESS="0.0.0.0").lost_secrets()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops import audit, stack
+from ops import audit, secret_files, stack
 from ops.errors import OpsError
 from ops.hosts import LocalHost, Result
 from ops.settings import Settings
@@ -130,7 +130,7 @@ def test_a_volume_can_be_named_on_a_host_that_has_nothing_yet(
 def test_the_password_of_a_release_s_backup_service_is_the_one_in_its_file(
     site: Site, guarded: Settings, password: str
 ) -> None:
-    files = stack.secret_files(replace(guarded, backup_password=Secret(password)))
+    files = secret_files.files(replace(guarded, backup_password=Secret(password)))
     folder = Path(site.path("secrets"))
     folder.mkdir()
     for name, text in files.items():

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from dotenv import dotenv_values
 
-from ops import stack
+from ops import secret_files, stack
 from ops.settings import Settings
 from ops.values import Secret
 from tests.conftest import ROOT, SIZE, with_test_secrets
@@ -166,71 +166,20 @@ def test_a_database_elsewhere_has_an_overlay_and_no_service(elsewhere: Settings)
     ]
 
 
-@pytest.mark.parametrize(
-    ("given", "address"),
-    [
-        ("", "db:3306"),
-        ("db.example.com", "db.example.com:3306"),
-        ("db.example.com:3307", "db.example.com:3307"),
-        ("10.0.0.7", "10.0.0.7:3306"),
-        ("[fd00::1]", "[fd00::1]:3306"),
-        ("[fd00::1]:3307", "[fd00::1]:3307"),
-    ],
-)
-def test_the_address_of_the_database_has_a_port(
-    settings: Settings, given: str, address: str
-) -> None:
-    found = stack.compose_env(
-        replace(settings, database_host=given, database_ca_file=os.devnull), SIZE
-    )
-
-    assert found["DATABASE_ADDRESS"] == address
-
-
 def test_a_database_elsewhere_is_spoken_to_with_tls_only(elsewhere: Settings) -> None:
     text = (ROOT / stack.EXTERNAL_DATABASE).read_text("utf-8")
-    files = {name.partition("-")[0]: text for name, text in stack.secret_files(elsewhere).items()}
+    files = {name.partition("-")[0]: text for name, text in secret_files.files(elsewhere).items()}
 
-    assert sorted(files) == ["database_ca", "kek_passphrase", "mysql_client", "s3_credentials"]
+    assert sorted(files) == [
+        *("auth_config", "database_ca", "kek_passphrase", "mysql_client", "s3_credentials"),
+        *("session_key", "webhook_key"),
+    ]
     assert "ssl-ca = /run/secrets/database_ca\n" in files["mysql_client"]
     assert files["database_ca"] == "the CA\n"
     assert re.findall(r"^  (\w+):\n    file: ", text, re.MULTILINE) == ["database_ca"]
     for gone in ("mysql_password", "mysql_root_password"):
         assert f"  {gone}: !reset null\n" in text
         assert stack.local_env(elsewhere)[f"{gone.upper()}_FILE"] == "/dev/null"
-
-
-def test_the_secret_files_are_those_of_the_compose_file(settings: Settings) -> None:
-    text = (ROOT / "compose" / "compose.yaml").read_text("utf-8")
-    named = re.findall(r"^  (\w+):\n    file: \$\{(\w+):\?\}$", text, re.MULTILINE)
-    full = replace(settings, **FULL)
-    files = {name.partition("-")[0]: text for name, text in stack.secret_files(full).items()}
-
-    assert sorted(files) == sorted(name for name, _ in named)
-    assert {variable for _, variable in named} == set(stack.secret_paths(full, "x"))
-    assert files["mysql_client"] == '[client]\npassword = "mysql-password-1"\n'
-    assert files["s3_credentials"] == (
-        "[default]\naws_access_key_id = AKIA0\naws_secret_access_key = s3-secret-key\n"
-    )
-
-
-def test_without_keys_the_role_of_the_machine_is_used(settings: Settings) -> None:
-    (name,) = (name for name in stack.secret_files(settings) if name.startswith("s3_credentials-"))
-
-    assert stack.secret_files(settings)[name] == ""
-
-
-def test_another_secret_has_another_file_and_no_secret_is_in_a_name(settings: Settings) -> None:
-    before = stack.secret_files(settings)
-    after = stack.secret_files(replace(settings, kek_passphrase=Secret("another-password")))
-
-    assert len(set(before) - set(after)) == 1
-    assert not [name for name in after if "another-password" in name]
-
-
-def test_a_secret_that_was_not_made_is_never_rendered_as_nothing(project: Path) -> None:
-    with pytest.raises(ValueError, match="before it was made"):
-        stack.secret_files(Settings(root=project))
 
 
 # --- Hosts and origins ---
@@ -349,7 +298,10 @@ def test_the_embedded_server_is_told_what_compose_yaml_tells_web(settings: Setti
     only_mysql = {
         f"MLFLOW_SQLALCHEMYSTORE_{name}" for name in ("POOL_RECYCLE", "POOL_SIZE", "MAX_OVERFLOW")
     }
-    elsewhere = {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_CRYPTO_KEK_PASSPHRASE"}
+    elsewhere = {
+        *("MLFLOW_BACKEND_STORE_URI", "MLFLOW_CRYPTO_KEK_PASSPHRASE"),
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY",
+    }
 
     assert set(stack.server_env(replace(settings, **FULL))) - elsewhere == told - only_mysql
 
@@ -458,12 +410,6 @@ def test_another_secret_replaces_the_container_that_reads_it(
     assert stack.compose_env(replace(settings, http_port=1), SIZE)["SECRETS_DIGEST"] == before
 
 
-def test_a_digest_tells_names_and_values_apart() -> None:
-    values = [{"a": "b"}, {"b": "a"}, {"a": "b", "c": ""}, {"a": "bc"}, {"ab": ""}]
-
-    assert len({stack.digest(each) for each in values}) == len(values)
-
-
 def test_compose_and_the_embedded_server_are_told_the_same_of_hosts(settings: Settings) -> None:
     told = stack.server_env(settings)["MLFLOW_SERVER_ALLOWED_HOSTS"]
 
@@ -478,7 +424,7 @@ def test_a_stack_without_a_place_for_backups_has_nothing_of_them(settings: Setti
     assert stack.compose_files(settings) == (stack.BASE,)
     assert stack.own_images(settings) == (stack.web_image(settings),)
     assert not [key for key in stack.compose_env(settings, SIZE) if "BACKUP" in key]
-    assert not [name for name in stack.secret_files(settings) if "backup" in name]
+    assert not [name for name in secret_files.files(settings) if "backup" in name]
     assert stack.compose_env(settings, SIZE)["DB_EXPIRE_LOGS"] == "ON"
 
 
@@ -536,23 +482,6 @@ def test_the_volume_of_the_database_is_called_after_the_stack(guarded: Settings)
     assert stack.compose_env(guarded, SIZE)["DB_VOLUME"] == "mlflow-compose_db"
 
 
-def test_the_secret_files_of_backups_are_those_of_the_overlay(guarded: Settings) -> None:
-    text = (ROOT / stack.BACKUPS).read_text("utf-8")
-    named = dict(re.findall(r"^  (\w+):\n    file: \$\{(\w+):\?\}$", text, re.MULTILINE))
-    files = {name.partition("-")[0]: text for name, text in stack.secret_files(guarded).items()}
-    without = replace(guarded, backups_destination="")
-
-    assert set(named) == set(files) - {
-        name.partition("-")[0] for name in stack.secret_files(without)
-    }
-    assert set(named.values()) < set(stack.secret_paths(guarded, "x"))
-    assert files["mysql_root_client"] == (
-        '[client]\nuser = root\npassword = "mysql-root-password-1"\n'
-    )
-    assert files["backup_client"] == '[client]\nuser = backup\npassword = "backup-password-1"\n'
-    assert stack.backup_password(guarded) == Secret("backup-password-1")
-
-
 def test_what_compose_is_told_of_backups_holds_no_secret(guarded: Settings) -> None:
     full = replace(guarded, **FULL)
     env = stack.compose_env(full, SIZE)
@@ -560,17 +489,6 @@ def test_what_compose_is_told_of_backups_holds_no_secret(guarded: Settings) -> N
 
     for secret in secrets_of(full):
         assert secret not in text
-
-
-def test_a_fingerprint_tells_secrets_and_stacks_apart_and_tells_nothing_else(
-    guarded: Settings,
-) -> None:
-    shown = stack.compose_env(guarded, SIZE)["KEK_FINGERPRINT"]
-    pairs = [("kek-passphrase-1", "other"), ("kek-passphrase-2", "mlflow-compose"), ("", "")]
-
-    assert shown == stack.fingerprint("kek-passphrase-1", "mlflow-compose")
-    assert re.fullmatch("[0-9a-f]{32}", shown)
-    assert len({shown, *(stack.fingerprint(*pair) for pair in pairs)}) == 4
 
 
 def test_another_password_of_the_backup_service_replaces_its_container(guarded: Settings) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from ops import age_keys, console, manifest, stack, vault
+from ops import age_keys, console, manifest, secret_files, stack, vault
 from ops.gtids import GtidSet
 from ops.hosts import LocalHost
 from ops.scratch import Scratch, Way
@@ -25,7 +25,7 @@ from ops.settings import Settings
 from tests import lab
 from tests.e2e.conftest import Project, output, s3_settings
 
-ROUNDS = 3
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 ROWS = int(os.environ.get("BENCH_ROWS", "4000000"))
 RUNS = 400
 LOAD_SECONDS = 25
@@ -148,7 +148,7 @@ def bring(project: Project) -> dict[str, float]:
     spent: dict[str, float] = {}
     begin = time.monotonic()
     with made.volumes(keep=False):
-        image, credentials = stack.backup_image(settings), stack.s3_credentials(settings)
+        image, credentials = stack.backup_image(settings), secret_files.s3_credentials(settings)
         fetched = made.fetch(image, key.reveal(), credentials)
         spent["fetched"] = time.monotonic() - begin
         with made.mysql():

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from ops import console, images, probe, release, sizing, stack
+from ops import console, images, probe, release, secret_files, sizing, stack
 from ops.front_door import FrontDoor
 from ops.hosts import LocalHost
 from ops.settings import Settings
@@ -115,7 +115,7 @@ class Plain(Way):
         )  # the lab's hosts are here
         files, variables = release.contents(settings, size, {stack.web_image(settings): image})
         made = replace(a_release(id="live", image=image), variables=variables)
-        data = release.archive(made, files, stack.secret_files(settings))
+        data = release.archive(made, files, secret_files.files(settings))
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:  # read-only files are not written over
             out = io.BytesIO()
             with tarfile.open(fileobj=out, mode="w") as copy:

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from ops import nginx
+from ops import nginx, stack
+from ops.settings import Settings
 from tests.e2e.conftest import (
     IN_A_VOLUME,
     PUBLIC_URL,
@@ -273,7 +274,9 @@ class Bench:
 
     def nginx(self) -> str:
         """Start NGINX with the files of this repository."""
-        files = nginx.files(ROOT, [NAME]) | nginx.identity("web")
+        files = nginx.files(
+            ROOT, stack.site(Settings(public_url=f"http://{NAME}", auth="none"))
+        ) | nginx.identity("web")
         for name, text in files.items():
             (self.folder / name).parent.mkdir(exist_ok=True)
             (self.folder / name).write_text(text, "utf-8")

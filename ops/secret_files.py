@@ -1,0 +1,120 @@
+"""The secrets of a stack as files, each named by its content, as the containers read them."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+from ops import database, digests
+from ops.settings import ADMIN, Settings
+from ops.values import Secret
+
+__all__ = ["backup_password", "digest", "files", "paths", "revealed", "s3_credentials"]
+
+
+def files(settings: Settings) -> dict[str, str]:
+    """Return the secret files of compose.yaml, named `<secret>-<digest>`, with their content."""
+    secrets = {
+        **_database_secrets(settings),
+        "kek_passphrase": revealed(settings.kek_passphrase),
+        "webhook_key": webhook_key(settings),
+        **_login_secrets(settings),
+        "s3_credentials": s3_credentials(settings),
+    }
+    return {f"{name}-{digests.texts({name: text})}": text for name, text in secrets.items()}
+
+
+def _database_secrets(settings: Settings) -> dict[str, str]:
+    password = revealed(settings.mysql_password)
+    client = f'[client]\npassword = "{password}"\n'
+    if settings.database_host:
+        # With a CA, PyMySQL speaks TLS only, to a server that proves its name.
+        return {
+            "mysql_client": f"{client}ssl-ca = /run/secrets/database_ca\n",
+            "database_ca": Path(settings.database_ca_file).read_text("utf-8"),
+        }
+    return {
+        "mysql_password": password,
+        "mysql_root_password": revealed(settings.mysql_root_password),
+        "mysql_client": client,
+        **_backup_secrets(settings),
+    }
+
+
+def webhook_key(settings: Settings) -> str:
+    """Return WEBHOOK_KEY as MLflow takes it: a key of Fernet, 32 bytes in base64.
+
+    https://cryptography.io/en/latest/fernet/#cryptography.fernet.Fernet.generate_key
+    """
+    made = hashlib.sha256(revealed(settings.webhook_key).encode()).digest()
+    return base64.urlsafe_b64encode(made).decode()
+
+
+def _login_secrets(settings: Settings) -> dict[str, str]:
+    if settings.auth == "none":
+        return {"auth_config": "", "session_key": ""}
+    values = {
+        # Else everybody who logs in reads everything (MLflow's own default).
+        "default_permission": "NO_PERMISSIONS",
+        "database_uri": database.uri(settings),
+        # Of these two MLflow makes its first user.
+        "admin_username": ADMIN,
+        "admin_password": revealed(settings.admin_password),
+        # Each worker knows that long who has logged in; without, a password's hash takes 0.2 s of
+        # each request (measured).
+        "auth_cache_ttl_seconds": "30",
+    }
+    # MLflow's parser gives % a meaning of its own, unless it stands there twice.
+    lines = [f"{key} = {value.replace('%', '%%')}\n" for key, value in values.items()]
+    return {
+        "auth_config": "".join(["[mlflow]\n", *lines]),
+        "session_key": revealed(settings.session_key),
+    }
+
+
+def _backup_secrets(settings: Settings) -> dict[str, str]:
+    if not settings.backups_destination:
+        return {}
+    given = {"root": settings.mysql_root_password, "backup": settings.backup_password}
+    root, backup = (
+        f'[client]\nuser = {user}\npassword = "{revealed(password)}"\n'
+        for user, password in given.items()
+    )
+    return {"mysql_root_client": root, "backup_client": backup}
+
+
+def backup_password(settings: Settings) -> Secret:
+    """Return the password with which the backup service comes to MySQL."""
+    return Secret(revealed(settings.backup_password))
+
+
+def s3_credentials(settings: Settings) -> str:
+    """Return an AWS credentials file; an empty one leaves boto3 to the role of the machine."""
+    if not settings.s3_access_key_id:
+        return ""
+    return (
+        "[default]\n"
+        f"aws_access_key_id = {settings.s3_access_key_id}\n"
+        f"aws_secret_access_key = {revealed(settings.s3_secret_access_key)}\n"
+    )
+
+
+def paths(settings: Settings, where: str) -> dict[str, str]:
+    """Return the variables that name the secret files in the folder `where`."""
+    found = {
+        f"{name.partition('-')[0].upper()}_FILE": f"{where}/{name}" for name in files(settings)
+    }
+    if settings.database_host:  # Compose fills names in before the overlay takes them away
+        found |= dict.fromkeys(("MYSQL_PASSWORD_FILE", "MYSQL_ROOT_PASSWORD_FILE"), "/dev/null")
+    return found
+
+
+def digest(settings: Settings) -> str:
+    """Return what changes with any secret file and tells nothing about it."""
+    return digests.texts(files(settings))
+
+
+def revealed(secret: Secret | None) -> str:
+    """Return a secret that has been made."""
+    if secret is None:
+        raise ValueError("a secret was rendered before it was made")
+    return secret.reveal()

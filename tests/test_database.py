@@ -1,0 +1,37 @@
+"""Where MySQL is, as it stands in an address."""
+
+import os
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from ops import database
+from ops.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("", "db:3306"),
+        ("db.example.com", "db.example.com:3306"),
+        ("db.example.com:3307", "db.example.com:3307"),
+        ("10.0.0.7", "10.0.0.7:3306"),
+        ("[fd00::1]", "[fd00::1]:3306"),
+        ("[fd00::1]:3307", "[fd00::1]:3307"),
+    ],
+)
+def test_the_address_of_the_database_has_a_port(
+    settings: Settings, given: str, address: str
+) -> None:
+    elsewhere = replace(settings, database_host=given, database_ca_file=os.devnull)
+
+    assert database.address(elsewhere) == address
+    assert f"@{address}/mlflow?" in database.uri(elsewhere)
+
+
+def test_no_password_is_in_the_address_and_sqlalchemy_reads_it_as_meant(settings: Settings) -> None:
+    url = sa.make_url(database.uri(settings))
+
+    assert (url.username, url.password, url.host, url.port) == ("mlflow", None, "db", 3306)
+    assert url.query["read_default_file"] == "/run/secrets/mysql_client"
