@@ -41,6 +41,9 @@ EXTERNAL_DATABASE = "compose/external-database.yaml"
 BACKUPS = "compose/backups.yaml"
 """The overlay of a stack whose MySQL is backed up."""
 
+TLS = "compose/tls.yaml"
+"""The overlay of a stack whose NGINX ends TLS."""
+
 MYSQL_SERIES = "9.7"
 """The release series of the `db` image; a test compares it with compose.yaml."""
 
@@ -90,7 +93,11 @@ def services(settings: Settings) -> tuple[str, ...]:
 
 def compose_files(settings: Settings) -> tuple[str, ...]:
     """Return the Compose files of a stack, from the repository's root: the base comes first."""
-    given = {EXTERNAL_DATABASE: settings.database_host, BACKUPS: settings.backups_destination}
+    given = {
+        EXTERNAL_DATABASE: bool(settings.database_host),
+        BACKUPS: bool(settings.backups_destination),
+        TLS: settings.tls != "off",
+    }
     return (BASE, *(name for name, wanted in given.items() if wanted))
 
 
@@ -148,6 +155,7 @@ def compose_env(settings: Settings, size: Size) -> dict[str, str]:
         # What the backup service has not stored yet, nobody may delete; it deletes the rest.
         "DB_EXPIRE_LOGS": "OFF" if settings.backups_destination else "ON",
         **_backups(settings),
+        **({} if settings.tls == "off" else {"HTTPS_PORT": str(settings.https_port)}),
     }
 
 

@@ -274,9 +274,8 @@ class Bench:
 
     def nginx(self) -> str:
         """Start NGINX with the files of this repository."""
-        files = nginx.files(
-            ROOT, stack.site(Settings(public_url=f"http://{NAME}", auth="none"))
-        ) | nginx.identity("web")
+        site = stack.site(Settings(public_url=f"http://{NAME}", auth="none"))
+        files = nginx.files(ROOT, site) | nginx.identity("web")
         for name, text in files.items():
             (self.folder / name).parent.mkdir(exist_ok=True)
             (self.folder / name).write_text(text, "utf-8")
