@@ -18,7 +18,9 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
-    session.run("hadolint", "mlflow/Dockerfile", "backup/Dockerfile")
+    session.run(
+        "hadolint", *(f"{name}/Dockerfile" for name in ("mlflow", "backup", "certificates"))
+    )
     session.run("shellcheck", *SHELL)
 
 
@@ -52,7 +54,7 @@ def lock(session: nox.Session) -> None:
     """Compile the requirements anew; `nox -s lock -- --upgrade` takes newer versions."""
     session.install(*DEV)
     for name in (
-        *("mlflow/requirements", "backup/requirements"),
+        *("mlflow/requirements", "backup/requirements", "certificates/requirements"),
         *("requirements", "requirements-dev"),
     ):
         session.run(
