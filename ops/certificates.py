@@ -1,14 +1,18 @@
-"""What the certificate service is made of and told, for `stack`."""
+"""The certificate of the front door: what the service that has it made is made of, and told."""
 
-from collections.abc import Sequence
 from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
 
-__all__ = ["ACME", "INPUTS", "MEMORY", "MODULES", "OVERLAY", "names"]
+from ops.private_ca import Authority
+from ops.settings import Settings
+
+__all__ = ["INPUTS", "MEMORY", "MODULES", "OVERLAY", "PUBLIC_CA", "authority", "names"]
 
 OVERLAY = "compose/certificates.yaml"
 """The overlay of a stack that makes its certificate itself."""
 
-ACME = "compose/acme.yaml"
+PUBLIC_CA = "compose/public-ca.yaml"
 """The overlay over that one of a stack that asks a CA for it."""
 
 MODULES = ("errors", "values", "key_pairs", "private_ca", "acme_orders", "certifier")
@@ -28,14 +32,23 @@ MEMORY = 128
 HERE = ("localhost", "127.0.0.1", "::1")
 
 
-def names(mode: str, host: str, bind_address: str) -> Sequence[str]:
+def names(settings: Settings) -> list[str]:
     """Return what a certificate is for: the public host, and with a CA of our own the machine too.
 
-    `host` is as URLs have it. The machine's own names are those of tunnels and of programs on it.
+    The machine's own names are those of tunnels and of programs on it.
     """
-    public = host.removeprefix("[").removesuffix("]")
-    if mode == "acme":
+    public = urlsplit(settings.url).hostname or ""
+    if settings.tls == "acme":
         return [public]
-    bound = ip_address(bind_address)
+    bound = ip_address(settings.bind_address)
     also = [] if bound.is_unspecified else [str(bound)]
     return list(dict.fromkeys([public, *HERE, *also]))
+
+
+def authority(settings: Settings) -> str:
+    """Return the certificate that vouches for the door's, as PEM; "" where the machine has it."""
+    if settings.tls == "files":
+        return Path(settings.tls_certificate_file).read_text("utf-8")
+    if settings.tls != "private-ca" or settings.ca_secret is None:
+        return ""
+    return Authority(settings.ca_secret, settings.stack_name, names(settings)).pem

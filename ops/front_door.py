@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from ops import certificates
 from ops.errors import OpsError
 from ops.settings import ADMIN, Settings
 
@@ -119,7 +120,7 @@ def _door(settings: Settings, where: str, port: int) -> FrontDoor:
     where = f"[{where}]" if ":" in where else where
     url = f"{settings.scheme}://{where}:{port}"
     name = urlsplit(settings.url).hostname or ""
-    return FrontDoor(url, headers(settings), certificate=name, ca=authority(settings))
+    return FrontDoor(url, headers(settings), certificate=name, ca=certificates.authority(settings))
 
 
 def headers(settings: Settings) -> dict[str, str]:
@@ -131,15 +132,14 @@ def headers(settings: Settings) -> dict[str, str]:
     return named | urllib3.make_headers(basic_auth=login, basic_auth_encoding="utf-8")
 
 
-def authority(settings: Settings) -> str:
-    """Return the certificate that proves the front door's, as PEM; "" where the machine has it."""
-    return ""
-
-
 def _tls(certificate: str, ca: str) -> dict[str, Any]:
     if not certificate:
         return {}
-    context = ssl.create_default_context(cadata=ca or None)
+    context = ssl.create_default_context()
+    if ca:
+        # What was given is believed, whoever signed it (default since Python 3.13).
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(cadata=ca)
     return {
         "ssl_context": context,
         "server_hostname": certificate,

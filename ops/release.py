@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from ops import nginx, secret_files, stack
+from ops import certificates, nginx, secret_files, stack
 from ops.settings import Settings
 from ops.sizing import Size
 
@@ -32,6 +32,7 @@ class Release:
     """What `release.json` says.
 
     `origin` is the release that brought this content: its own id, or the one rolled back to.
+    `others` are our images but for the server's, by their names on the hosts, with their ids.
     `files` maps the path of each file to a digest of it, `variables` are those of compose.env.
     """
 
@@ -43,8 +44,7 @@ class Release:
     image: str
     image_id: str
     schema: str
-    backup_image: str = ""
-    backup_image_id: str = ""
+    others: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     secrets: list[str] = field(default_factory=list)
@@ -52,8 +52,7 @@ class Release:
     @property
     def images(self) -> dict[str, str]:
         """Our images by their names on the hosts, with their ids."""
-        found = {self.image: self.image_id, self.backup_image: self.backup_image_id}
-        return {name: found[name] for name in found if name}
+        return {self.image: self.image_id, **self.others}
 
     @property
     def web(self) -> str:
@@ -72,6 +71,8 @@ class Release:
         names = (
             ("web", "nginx") if stack.EXTERNAL_DATABASE in self.files else ("db", "web", "nginx")
         )
+        if certificates.OVERLAY in self.files:
+            names = (*names, "certificates")
         return (*names, "dump", "backup") if stack.BACKUPS in self.files else names
 
     @property
@@ -87,8 +88,7 @@ class Release:
         return all(
             getattr(self, name) == getattr(other, name)
             for name in (
-                *("image", "image_id", "backup_image", "backup_image_id"),
-                *("schema", "variables", "files", "secrets"),
+                *("image", "image_id", "others", "schema", "variables", "files", "secrets"),
             )
         )
 
@@ -98,8 +98,12 @@ class Release:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Self:
-        """Read what `as_json` wrote; raises TypeError on anything else."""
-        return cls(**entry)
+        """Read what `as_json` wrote, also an older one; raises TypeError on anything else."""
+        known = dict(entry)
+        name, identity = (known.pop(f"backup_image{end}", "") for end in ("", "_id"))
+        if name:  # there was no other image then
+            known["others"] = {name: identity}
+        return cls(**known)
 
 
 def new_id(known: Iterable[str] = (), now: datetime | None = None) -> str:
@@ -162,9 +166,10 @@ def differences(new: Release, live: Release | None) -> list[str]:
     if live is None:
         return [f"first release: image {new.image}, schema {new.schema}"]
     lines = []
-    for now, was in ((new.image, live.image), (new.backup_image, live.backup_image)):
-        if (now, new.images.get(now)) != (was, live.images.get(was)):
-            lines.append(f"image: {was or 'none'} -> {now or 'none'}")
+    kinds, known = _by_kind(new), _by_kind(live)
+    for kind in _changed(kinds, known):
+        before, after = (each.get(kind, "none@").partition("@")[0] for each in (known, kinds))
+        lines.append(f"image: {before} -> {after}")
     if new.schema != live.schema:
         lines.append(f"schema: {live.schema} -> {new.schema}")
     for key in _changed(new.variables, live.variables):
@@ -174,6 +179,12 @@ def differences(new: Release, live: Release | None) -> list[str]:
     lines += [f"file: {name}" for name in _changed(new.files, live.files) if name != "compose.env"]
     gone = {name.partition("-")[0] for name in set(new.secrets) ^ set(live.secrets)}
     return lines + [f"secret: {name}" for name in sorted(gone)]
+
+
+def _by_kind(release: Release) -> dict[str, str]:
+    """Return the images as `name@id` by what they are: `web`, `backup` and the like."""
+    kinds = {name: name.rpartition(":")[0].rpartition("/")[2] for name in release.images}
+    return {kinds[name]: f"{name}@{identity}" for name, identity in release.images.items()}
 
 
 def _changed(new: Mapping[str, str], old: Mapping[str, str]) -> list[str]:

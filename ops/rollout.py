@@ -107,6 +107,8 @@ class Rollout:
         supply.provide(self.settings, LocalHost(), hosts, self.move.release)
         self.each("upload", self.upload)
         self.each("database", Switch.start_database)
+        if "certificates" in self.move.release.services:
+            self.each("certificates", Switch.start_certificates)
         if "backup" in self.move.release.services:
             self.each("backups", Switch.start_backups)
         self.step = "schema"

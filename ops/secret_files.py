@@ -18,6 +18,7 @@ def files(settings: Settings) -> dict[str, str]:
         "kek_passphrase": revealed(settings.kek_passphrase),
         "webhook_key": webhook_key(settings),
         **_login_secrets(settings),
+        **_certificate_secrets(settings),
         "s3_credentials": s3_credentials(settings),
     }
     return {f"{name}-{digests.texts({name: text})}": text for name, text in secrets.items()}
@@ -69,6 +70,15 @@ def _login_secrets(settings: Settings) -> dict[str, str]:
         "auth_config": "".join(["[mlflow]\n", *lines]),
         "session_key": revealed(settings.session_key),
     }
+
+
+def _certificate_secrets(settings: Settings) -> dict[str, str]:
+    if settings.tls == "private-ca":
+        return {"ca_secret": revealed(settings.ca_secret)}
+    if settings.tls == "acme":
+        given = settings.acme_ca_file
+        return {"acme_ca": Path(given).read_text("utf-8") if given else ""}
+    return {}
 
 
 def _backup_secrets(settings: Settings) -> dict[str, str]:

@@ -37,6 +37,9 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "HTTP_PORT": values.port,
     "HTTPS_PORT": values.port,
     "TLS": values.choice("private-ca", "acme", "files", "off"),
+    "ACME_EMAIL": values.word,
+    "ACME_DIRECTORY": values.endpoint,
+    "ACME_CA_FILE": values.readable_file,
     "TLS_CERTIFICATE_FILE": values.readable_file,
     "TLS_KEY_FILE": values.readable_file,
     "AUTH": values.choice("basic", "none"),
@@ -101,6 +104,9 @@ class Settings:
     http_port: int = 0
     https_port: int = 443
     tls: str = ""
+    acme_email: str = ""
+    acme_directory: str = "https://acme-v02.api.letsencrypt.org/directory"
+    acme_ca_file: str = ""
     tls_certificate_file: str = ""
     tls_key_file: str = ""
     auth: str = ""

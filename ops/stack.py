@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ops import database, digests, envfile, nginx, secret_files
+from ops import certificates, database, digests, envfile, nginx, secret_files
 from ops.settings import Settings
 from ops.sizing import Size
 
@@ -77,6 +77,9 @@ BACKUP_MEMORY = 256
 OWN = "mlflow-compose/"
 """How the names of our images begin on the machine that builds them."""
 
+FOLDERS = {"web": "mlflow"}
+"""Where the Dockerfile of an image is, if not in a folder of its name."""
+
 ARTIFACTS_VOLUME = "/var/lib/mlflow/artifacts"
 
 
@@ -88,6 +91,8 @@ def folder(settings: Settings) -> Path:
 def services(settings: Settings) -> tuple[str, ...]:
     """Return the services of a stack, in the order in which they start."""
     names = SERVICES[1:] if settings.database_host else SERVICES
+    if _makes_certificates(settings):
+        names = (*names, "certificates")
     return (*names, "dump", "backup") if settings.backups_destination else names
 
 
@@ -97,14 +102,23 @@ def compose_files(settings: Settings) -> tuple[str, ...]:
         EXTERNAL_DATABASE: bool(settings.database_host),
         BACKUPS: bool(settings.backups_destination),
         TLS: settings.tls != "off",
+        certificates.OVERLAY: _makes_certificates(settings),
+        certificates.PUBLIC_CA: settings.tls == "acme",
     }
     return (BASE, *(name for name, wanted in given.items() if wanted))
 
 
 def own_images(settings: Settings) -> tuple[str, ...]:
     """Return the names of the images that are built here; the server's comes first."""
-    others = (backup_image(settings),) if settings.backups_destination else ()
-    return (web_image(settings), *others)
+    others = {
+        backup_image(settings): bool(settings.backups_destination),
+        certificates_image(settings): _makes_certificates(settings),
+    }
+    return (web_image(settings), *(name for name, wanted in others.items() if wanted))
+
+
+def _makes_certificates(settings: Settings) -> bool:
+    return settings.tls in ("private-ca", "acme")
 
 
 def database_volume(settings: Settings) -> str:
@@ -123,8 +137,8 @@ def build(settings: Settings, image: str) -> tuple[str, ...]:
     """Return the `docker build` line of one of our images (needs BuildKit)."""
     given = {"ca": settings.build_ca_file, "pip_config": settings.build_pip_config_file}
     secrets = [f"--secret=id={name},src={file}" for name, file in given.items() if file]
-    folder = "backup" if image.startswith(f"{OWN}backup:") else "mlflow"
-    dockerfile = str(settings.root / folder / "Dockerfile")
+    kind = image.removeprefix(OWN).partition(":")[0]
+    dockerfile = str(settings.root / FOLDERS.get(kind, kind) / "Dockerfile")
     return (
         *("docker", "build", "--tag", image, "--file", dockerfile),
         *secrets,
@@ -154,9 +168,25 @@ def compose_env(settings: Settings, size: Size) -> dict[str, str]:
         "DB_VOLUME": database_volume(settings),
         # What the backup service has not stored yet, nobody may delete; it deletes the rest.
         "DB_EXPIRE_LOGS": "OFF" if settings.backups_destination else "ON",
+        **_tls(settings),
         **_backups(settings),
-        **({} if settings.tls == "off" else {"HTTPS_PORT": str(settings.https_port)}),
     }
+
+
+def _tls(settings: Settings) -> dict[str, str]:
+    if settings.tls == "off":
+        return {}
+    found = {"HTTPS_PORT": str(settings.https_port)}
+    if _makes_certificates(settings):
+        found |= {
+            "CERTIFICATES_IMAGE": certificates_image(settings),
+            "CERTIFICATES_MEMORY_LIMIT": f"{certificates.MEMORY}m",
+            "CERTIFICATE_NAMES": ",".join(certificates.names(settings)),
+            "TLS": settings.tls,
+        }
+    if settings.tls == "acme":
+        found |= {"ACME_DIRECTORY": settings.acme_directory, "ACME_EMAIL": settings.acme_email}
+    return found
 
 
 def _backups(settings: Settings) -> dict[str, str]:
@@ -308,6 +338,11 @@ def client_env(settings: Settings) -> dict[str, str]:
 def web_image(settings: Settings) -> str:
     """Return the name of the server image: it changes when, and only when, its inputs do."""
     return f"{OWN}web:{digests.files(settings.root, IMAGE_INPUTS)}"
+
+
+def certificates_image(settings: Settings) -> str:
+    """Return the name of the image of the certificate service, made in the same way."""
+    return f"{OWN}certificates:{digests.files(settings.root, certificates.INPUTS)}"
 
 
 def backup_image(settings: Settings) -> str:

@@ -22,7 +22,7 @@ START_SECONDS = 300
 CONFIRM_SECONDS = 20
 POLL_SECONDS = 0.5
 LOOKUP_SECONDS = 1.0
-OPTIONAL = {"db", "dump", "backup"}
+OPTIONAL = {"db", "dump", "backup", "certificates"}
 """Services that one release may have and the next one not."""
 
 STOP_SECONDS = 30
@@ -89,6 +89,10 @@ class Switch:
         if "db" in self.new.services:
             self.site.set_volume(self.site.volume())
             self.up("--wait", f"--wait-timeout={START_SECONDS}", "db")
+
+    def start_certificates(self) -> None:
+        """Have NGINX's certificate made, as the new release describes it."""
+        self.up("--wait", f"--wait-timeout={START_SECONDS}", "certificates")
 
     def start_backups(self) -> None:
         """Have the backup service run as the new release describes it."""
@@ -268,5 +272,7 @@ class Switch:
         if self.live is not None:
             back = Switch(self.site, self.facts, self.live, self.new)
             back.start_database()
+            if "certificates" in services:
+                back.start_certificates()
             if "backup" in services:
                 back.start_backups()

@@ -103,7 +103,7 @@ def test_the_images_of_a_backup_service_that_no_release_has_any_more_go_too(
                 removed.extend(words[3:])
             return super().run(words, **more)
 
-    old = a_release(id=IDS[0], backup_image="backup:1", backup_image_id="sha256:2")
+    old = a_release(id=IDS[0], others={"backup:1": "sha256:2"})
     live = a_release(id=IDS[1])
     facts = Facts(releases={IDS[0]: old, IDS[1]: live}, live=live)
     prune.images(Site(Engine(), settings), facts, {IDS[1]: live})

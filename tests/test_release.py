@@ -154,13 +154,13 @@ def test_a_release_that_is_backed_up_gives_compose_every_variable_and_no_secret(
 def test_a_release_has_one_image_of_ours_or_two() -> None:
     assert {"web:1": "sha256:1"} == a_release().images
     assert {"web:1": "sha256:1", "backup:1": "sha256:2"} == a_release(
-        backup_image="backup:1", backup_image_id="sha256:2"
+        others={"backup:1": "sha256:2"}
     ).images
 
 
 def test_a_release_of_an_older_version_is_read_and_knows_its_first_volume_only() -> None:
     entry = json.loads(a_release().as_json())
-    del entry["backup_image"], entry["backup_image_id"]
+    del entry["others"]
     old = Release.from_json(entry)
 
     assert a_release() == old
@@ -173,11 +173,11 @@ def test_a_release_of_an_older_version_is_read_and_knows_its_first_volume_only()
 @pytest.mark.parametrize(
     ("was", "now", "line"),
     [
-        ({}, {"backup_image": "backup:1"}, "image: none -> backup:1"),
-        ({"backup_image": "backup:1"}, {"backup_image": ""}, "image: backup:1 -> none"),
+        ({}, {"others": {"backup:1": "a"}}, "image: none -> backup:1"),
+        ({"others": {"backup:1": "a"}}, {"others": {}}, "image: backup:1 -> none"),
         (
-            {"backup_image": "backup:1", "backup_image_id": "a"},
-            {"backup_image_id": "b"},
+            {"others": {"backup:1": "a"}},
+            {"others": {"backup:1": "b"}},
             "image: backup:1 -> backup:1",
         ),
     ],

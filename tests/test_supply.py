@@ -133,7 +133,7 @@ def test_an_image_nobody_has_is_an_error_that_names_both_ways_out(
 def two(settings: Settings, **fields: Any) -> Release:
     """Return a release with both our images, under their names on hosts."""
     server, service = supply.image_names(settings).values()
-    named = {"image": server, "backup_image": service, "backup_image_id": "sha256:1"}
+    named = {"image": server, "others": {service: "sha256:1"}}
     return a_release(**named | fields)
 
 
