@@ -2,11 +2,11 @@
 
 - Values: `errors`, `values`, `envfile`, `settings`, `sizing` (what a machine gives the services),
   `generations` (how long a backup is kept), `digests` (what tells contents apart).
+- The outside world: `console` (what a person sees), `consent` (what one agrees to), `preflight`
+  (checks that change nothing), `hosts` (where commands run).
 - The certificate of the front door: `key_pairs` (one with its key), `private_ca` (the stack's own
   CA), `acme_orders` (others); `certifier` is the main program of the service that has it made, in
-  a container. `certificates`: what that service is told.
-- The outside world: `console` (what a person sees), `consent` (what one agrees to), `hosts` (where
-  commands run), `front_door` (HTTP as a client speaks it).
+  a container. `certificates`: what that service is told. `front_door`: HTTP as a client speaks it.
 - AWS: `scopes` and `permissions` (what our calls need, and on what), `aws` (who we are there, and
   its errors in our words), `caller` (the former shown), `ecr` (a registry of images).
 - Buckets: `bucket_wishes` (what a person wants), `bucket_rules` (policy, lifecycle and the like as
@@ -21,7 +21,7 @@
   Compose and MLflow read.
 - Backups: `age_keys` (who can open them), `sheet` (how, without this repository); `backup_keys` is
   what the task calls.
-- `preflight`: checks that change nothing. `checks` says what a check is. `protection`: how well a
+- `checks` says what a check is. `protection`: how well a
   database is backed up. `certificate_state`: how long a certificate is good for. `states`: what is
   known of a stack. `containers`: how Docker shows it.
 - Images on their way: `layers` (what `docker save` writes), `archive` (what `docker load` takes),

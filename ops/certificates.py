@@ -4,6 +4,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ops import preflight
 from ops.private_ca import Authority
 from ops.settings import Settings
 
@@ -43,6 +44,19 @@ def names(settings: Settings) -> list[str]:
     bound = ip_address(settings.bind_address)
     also = [] if bound.is_unspecified else [str(bound)]
     return list(dict.fromkeys([public, *HERE, *also]))
+
+
+def authority_file(settings: Settings) -> Path:
+    """Return where the private CA's certificate is kept for clients on this machine."""
+    return settings.data / "ca.pem"
+
+
+def keep_authority(settings: Settings) -> None:
+    """Write the private CA's certificate, if there is such a CA, where clients look for it."""
+    file, text = authority_file(settings), authority(settings)
+    if settings.tls == "private-ca" and not (file.exists() and file.read_text("utf-8") == text):
+        preflight.data_folder(settings.data)
+        file.write_text(text, "utf-8")
 
 
 def authority(settings: Settings) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ops import (
     accounts,
+    certificate_state,
     console,
     envfile,
     front_door,
@@ -310,9 +311,17 @@ def status(settings: Settings, host: LocalHost) -> Status:
     backups = None
     if settings.backups_destination:
         backups = protection.read(host, stack.compose(settings, "exec", "--no-TTY", "backup"))
-    healthy = all(service.healthy for service in found) and _answers(settings)
-    well = healthy and not (backups and backups.problems)
-    return Status("compose", settings.url, well, found, backups)
+    certificate = None
+    if "certificates" in stack.services(settings):
+        inside = stack.compose(settings, "exec", "--no-TTY", "certificates")
+        certificate = certificate_state.read(host, inside)
+    return Status.of_containers(
+        settings.url,
+        found,
+        answers=_answers(settings),
+        backups=backups,
+        certificate=certificate,
+    )
 
 
 def services(settings: Settings, host: Host, names: Sequence[str]) -> tuple[Service, ...]:

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 
 from ops import (
     audit,
+    certificate_state,
     compose,
     console,
     fleet,
@@ -48,9 +49,17 @@ def status(site: Site) -> Status:
     backups = None
     if live and "backup" in live.services:
         backups = protection.read(site.host, site.compose(live, "exec", "--no-TTY", "backup"))
-    healthy = all(each.healthy for each in services) and answers(site)
-    well = healthy and not (backups and backups.problems)
-    return Status("compose", site.settings.url, well, services, backups)
+    certificate = None
+    if live and "certificates" in live.services:
+        inside = site.compose(live, "exec", "--no-TTY", "certificates")
+        certificate = certificate_state.read(site.host, inside)
+    return Status.of_containers(
+        site.settings.url,
+        services,
+        answers=answers(site),
+        backups=backups,
+        certificate=certificate,
+    )
 
 
 def names(live: Release | None) -> tuple[str, ...]:

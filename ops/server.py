@@ -2,7 +2,7 @@
 
 import shlex
 
-from ops import console, engines, smoke, stack, values
+from ops import certificates, console, engines, smoke, stack, values
 from ops.errors import OpsError, refusal
 from ops.front_door import FrontDoor, local
 from ops.hosts import LocalHost
@@ -66,11 +66,11 @@ def print_status(found: Status, before: str = "") -> None:
         age = "-" if service.uptime_seconds is None else console.duration(service.uptime_seconds)
         used = "-" if service.memory_bytes is None else console.size(service.memory_bytes)
         console.result(f"{service.name:<8} {service.state:<20} {age:>12} {used:>10}")
-    if found.backups:
-        for line in found.backups.lines():
+    for report in (found.certificate, found.backups):
+        for line in report.lines() if report else ():
             console.result(line)
-        for problem in found.backups.problems:
-            console.say(f"backups: {problem}")
+    for problem in found.problems:
+        console.say(problem)
 
 
 def logs(service: str, *, follow: bool) -> None:
@@ -94,14 +94,21 @@ def show_client_env(*, as_json: bool) -> None:
     """Print what a client has to set."""
     settings = Settings.load()
     if as_json:
-        console.result_json(stack.client_env(settings))
+        console.result_json(_client_env(settings))
     else:
         console.result(_exports(settings))
 
 
 def _exports(settings: Settings) -> str:
-    pairs = stack.client_env(settings).items()
+    pairs = _client_env(settings).items()
     return "\n".join(f"export {key}={shlex.quote(value)}" for key, value in pairs)
+
+
+def _client_env(settings: Settings) -> dict[str, str]:
+    """Return what a client has to set, having written the CA that it is to trust."""
+    settings = settings.with_secrets() if settings.tls == "private-ca" else settings
+    certificates.keep_authority(settings)
+    return stack.client_env(settings)
 
 
 def _engine(settings: Settings) -> engines.Engine:

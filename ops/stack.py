@@ -330,6 +330,9 @@ def server_env(settings: Settings) -> dict[str, str]:
 def client_env(settings: Settings) -> dict[str, str]:
     """Return what a client of this server has to set."""
     env = {"MLFLOW_TRACKING_URI": settings.url}
+    if settings.tls == "private-ca":
+        # https://mlflow.org/docs/latest/self-hosting/security/basic-http-auth/
+        env["MLFLOW_TRACKING_SERVER_CERT_PATH"] = str(certificates.authority_file(settings))
     if settings.artifact_access == "direct" and settings.s3_endpoint_url:
         env["MLFLOW_S3_ENDPOINT_URL"] = settings.s3_endpoint_url
     return env

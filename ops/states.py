@@ -1,9 +1,10 @@
 """What is known of a stack on any engine: which one it is, and how its services are."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 from ops import preflight
+from ops.certificate_state import Certificate
 from ops.errors import refusal
 from ops.protection import Protection
 from ops.settings import Settings
@@ -31,7 +32,33 @@ class Status:
     healthy: bool
     services: tuple[Service, ...]
     backups: Protection | None = None
-    """None where there are none to be."""
+    certificate: Certificate | None = None
+    """These two are None where there are none to be."""
+
+    @classmethod
+    def of_containers(
+        cls,
+        url: str,
+        services: tuple[Service, ...],
+        *,
+        answers: bool,
+        backups: Protection | None,
+        certificate: Certificate | None,
+    ) -> Self:
+        """Return the state of a stack on Docker; `answers` says whether its front door does."""
+        healthy = answers and all(each.healthy for each in services)
+        made = cls("compose", url, healthy, services, backups, certificate)
+        return replace(made, healthy=healthy and not made.problems)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong beside the services themselves."""
+        reports = {"backups": self.backups, "certificate": self.certificate}
+        return tuple(
+            f"{name}: {problem}"
+            for name, report in reports.items()
+            for problem in (report.problems if report else ())
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
