@@ -206,7 +206,7 @@ def test_status_as_json_is_one_document(stack: Stack, capsys: pytest.CaptureFixt
     server.show_status(as_json=True)
     found = json.loads(capsys.readouterr().out)
 
-    assert set(found) == {"engine", "url", "healthy", "services", "backups"}
+    assert set(found) == {"engine", "url", "healthy", "services", "backups", "certificate"}
     assert found["services"][0]["uptime_seconds"] == 185.0
 
 
