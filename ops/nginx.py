@@ -26,14 +26,15 @@ def files(root: Path, site: Mapping[str, str]) -> dict[str, str]:
     """Return every file of the configuration but those of `identity`, by its path in the folder.
 
     Templates keep NGINX's own `$variables`; names in braces are ours, those of `site`. Those in
-    templates/tls are for a server that speaks TLS only.
+    templates/tls are for a server that speaks TLS only, those in templates/basic for one with a
+    login.
     """
     top = root / "nginx"
     found = {}
     for file in sorted(path for path in top.rglob("*") if path.is_file()):
         name, text = str(file.relative_to(top)), file.read_text("utf-8")
         if file.suffix == ".template":
-            if file.parent.name not in ("templates", site["LISTEN"]):
+            if file.parent.name not in ("templates", site["LISTEN"], site["LOGIN"]):
                 continue
             name = f"conf.d/{file.stem}"
             for key, value in site.items():

@@ -44,6 +44,7 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "TLS_KEY_FILE": values.readable_file,
     "AUTH": values.choice("basic", "none"),
     "ALLOW_INSECURE": values.flag,
+    "OPEN_FEATURES": values.choices("gateway", "signup", "webhooks"),
     "DATA_FOLDER": values.folder,
     "ARTIFACTS_DESTINATION": values.s3_uri,
     "ARTIFACT_ACCESS": values.choice("proxied", "direct"),
@@ -111,6 +112,7 @@ class Settings:
     tls_key_file: str = ""
     auth: str = ""
     allow_insecure: bool = False
+    open_features: str = ""
     data_folder: str = "data"
     artifacts_destination: str = ""
     artifact_access: str = "proxied"
@@ -260,6 +262,12 @@ class Settings:
     def data(self) -> Path:
         """The folder that holds everything this stack writes on this machine."""
         return self.root / Path(self.data_folder).expanduser()
+
+    @property
+    def features(self) -> list[str]:
+        """The parts of MLflow that NGINX would close, and does not."""
+        opened = self.open_features.split(",") if self.open_features else []
+        return [*opened, *(["jobs"] if self.job_execution else [])]
 
     @property
     def deploy_hosts(self) -> list[str]:

@@ -280,7 +280,18 @@ def site(settings: Settings) -> dict[str, str]:
         "LISTEN": "plain" if settings.tls == "off" else "tls",
         # A client that asks for an address names no server in its handshake.
         "UNKNOWN": "address" if re.fullmatch(r"[0-9.]+|.*:.*", public) else "name",
+        "ORIGINS": " ".join(f'"{origin}" 0;' for origin in origins(settings)),
+        "OPEN_FEATURES": " ".join(f'{name} "";' for name in settings.features),
     }
+
+
+def origins(settings: Settings) -> list[str]:
+    """Return the origins of this server's own pages, as browsers send them: no default port."""
+    port = settings.site_port
+    suffix = "" if port == DEFAULT_PORTS[settings.scheme] else f":{port}"
+    own = [f"{settings.scheme}://{name}{suffix}" for name in LOOPBACK]
+    public = settings.url.removesuffix(f":{DEFAULT_PORTS[urlsplit(settings.url).scheme]}")
+    return _unique([public, *own])
 
 
 def _any_case(name: str) -> str:

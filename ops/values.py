@@ -291,6 +291,16 @@ def choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def choices(*allowed: str) -> Callable[[str], str]:
+    """Take some of the words given, with commas between them."""
+    one = choice(*allowed)
+
+    def parse(value: str) -> str:
+        return ",".join(dict.fromkeys(one(word.strip()) for word in value.split(",")))
+
+    return parse
+
+
 def flag(value: str) -> bool:
     """Take `true` or `false`."""
     return choice("true", "false")(value) == "true"

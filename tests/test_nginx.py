@@ -9,6 +9,7 @@ from ops.settings import Settings
 from tests.conftest import ROOT
 
 SITE = stack.site(Settings(public_url="https://mlflow.example.test"))
+OPEN = stack.site(Settings())
 TLS = stack.site(Settings(public_url="https://mlflow.example.test", bind_address="0.0.0.0"))
 
 
@@ -18,11 +19,19 @@ def test_templates_are_filled_in_and_the_rest_is_copied() -> None:
     assert set(files) == {
         "nginx.conf",
         "conf.d/default.conf",
+        "conf.d/gate.conf",
+        "conf.d/headers.conf",
+        "conf.d/limits.conf",
         "conf.d/mlflow.conf",
+        "conf.d/refusals.conf",
         "snippets/compress.conf",
+        "snippets/gate-basic.conf",
+        "snippets/gate-none.conf",
+        "snippets/limits.conf",
         "snippets/listen-plain.conf",
         "snippets/listen-tls.conf",
         "snippets/proxy.conf",
+        "snippets/refusals.conf",
         "snippets/stream.conf",
         "snippets/tls.conf",
         "snippets/unknown-address.conf",
@@ -30,6 +39,14 @@ def test_templates_are_filled_in_and_the_rest_is_copied() -> None:
     }
     assert "server_name mlflow.example.test localhost" in files["conf.d/mlflow.conf"]
     assert files["nginx.conf"] == (ROOT / "nginx" / "nginx.conf").read_text("utf-8")
+
+
+def test_without_a_login_there_is_no_gate() -> None:
+    files = nginx.files(ROOT, OPEN)
+
+    assert "conf.d/gate.conf" not in files
+    assert "include snippets/gate-none.conf;" in files["conf.d/mlflow.conf"]
+    assert "include snippets/gate-basic.conf;" in nginx.files(ROOT, SITE)["conf.d/mlflow.conf"]
 
 
 def test_with_tls_there_is_a_port_without_it_that_leads_to_the_site() -> None:
@@ -58,7 +75,7 @@ def test_no_placeholder_is_left_and_nginx_s_own_variables_are() -> None:
     text = "\n".join([*nginx.files(ROOT, SITE).values(), *nginx.files(ROOT, TLS).values()])
 
     assert "${" not in re.sub(r"#.*", "", text)
-    assert "$http_host" in text
+    assert "$http_origin" in text
 
 
 def test_every_included_file_is_rendered() -> None:

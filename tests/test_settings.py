@@ -403,6 +403,14 @@ def test_what_does_not_fit_together_at_the_door_is_refused(
         load(tmp_path, **given)
 
 
+def test_features_are_closed_unless_named_and_jobs_follow_job_execution(tmp_path: Path) -> None:
+    assert [] == load(tmp_path).features
+    opened = load(tmp_path, OPEN_FEATURES="webhooks, gateway,webhooks", JOB_EXECUTION="true")
+    assert ["webhooks", "gateway", "jobs"] == opened.features
+    with pytest.raises(OpsError, match="is not one of gateway, signup, webhooks"):
+        load(tmp_path, OPEN_FEATURES="gateway,assistant")
+
+
 def test_secrets_are_made_for_what_is_used_only(tmp_path: Path) -> None:
     here = set(load(tmp_path).missing_secrets())
     guarded = set(load(tmp_path, BIND_ADDRESS="0.0.0.0").missing_secrets())

@@ -185,6 +185,26 @@ def test_a_database_elsewhere_is_spoken_to_with_tls_only(elsewhere: Settings) ->
 # --- Hosts and origins ---
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ["http://localhost:5050", "http://127.0.0.1:5050", "http://[::1]:5050"]),
+        (
+            {"public_url": "https://mlflow.example.com:443", "tls": "private-ca"},
+            ["https://mlflow.example.com", *(f"https://{name}" for name in stack.LOOPBACK)],
+        ),
+        (
+            {"public_url": "https://mlflow.example.com", "http_port": 80},
+            ["https://mlflow.example.com", *(f"http://{name}" for name in stack.LOOPBACK)],
+        ),
+    ],
+)
+def test_pages_of_this_server_are_known_by_their_origin_as_browsers_send_it(
+    given: dict[str, Any], expected: list[str]
+) -> None:
+    assert stack.origins(Settings(**given)) == expected
+
+
 def mlflow_takes(allowed_hosts: list[str], host: str) -> bool:
     """MLflow's rule, a faithful copy.
 
