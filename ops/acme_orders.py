@@ -44,7 +44,7 @@ https://letsencrypt.org/docs/profiles/
 
 REMEDIES = {
     "dns": "have the name's DNS lead to this host (A, and AAAA where there is one)",
-    "connection": "let port 80 of the name reach this host from everywhere: firewalls, HTTP_PORT",
+    "connection": "see that the name's DNS leads to this host, and who may reach its port 80: all",
     "unauthorized": "something else answers on port 80 of the name: see where its DNS leads",
     "caa": "allow this CA in the CAA record of the name's DNS, or take the record away",
     "rejectedIdentifier": "use a name that the CA gives certificates for, or TLS=private-ca",

@@ -195,6 +195,20 @@ def install(*packages: str, suite: str = "") -> None:
         _install(*given, "-t", suite, *packages)
 
 
+def unpack(package: str, suite: str, target: Path) -> None:
+    """Put the files of a package of some suite into a folder; nothing is installed."""
+    remedy = f"install {package} (or what your system calls it), then repeat"
+    with workspace() as folder:
+        folder.chmod(0o755)  # apt drops its privileges to read its lists
+        given = _private(suite, folder)
+        run("apt-get", "update", *given, "-o", "Acquire::Retries=3", remedy=remedy)
+        # It writes to where it is started.
+        fetch = ["apt-get", "download", *given, "-o", "APT::Sandbox::User=root"]
+        run("env", "-C", str(folder), *fetch, f"{package}/{suite}", remedy=remedy)
+        [file] = folder.glob("*.deb")
+        run("dpkg-deb", "--extract", str(file), str(target), remedy=remedy)
+
+
 def provide(program: str, *packages: str) -> None:
     """Install the packages that bring a program, unless it is there."""
     with ALONE:
