@@ -113,16 +113,18 @@ class Acme:
         return min(filter(None, (self.wished, pair.last_third)))
 
 
+def _utc() -> datetime:
+    return datetime.now(UTC)
+
+
 class Certifier:
     """Has the live certificate fit its purpose."""
 
-    def __init__(
-        self, issuer: Issuer, folder: Path = FOLDER, clock: Callable[[], datetime] | None = None
-    ) -> None:
+    def __init__(self, issuer: Issuer, folder: Path, clock: Callable[[], datetime] = _utc) -> None:
         self.issuer = issuer
         self.shelf = Shelf(folder)
         self.file = folder / "state.json"
-        self.clock = clock or (lambda: datetime.now(UTC))
+        self.clock = clock
 
     def turn(self, *, now_or_never: bool = False) -> OpsError | None:
         """Look once, and do what is due, unless it failed lately; return what went wrong."""
@@ -262,7 +264,7 @@ def main() -> int:
     if command == "state":
         print(state.read_text("utf-8") if state.exists() else "{}", end="")
         return 0
-    ours = Certifier(issuer(os.environ, FOLDER, WEBROOT, CA_SECRET))
+    ours = Certifier(issuer(os.environ, FOLDER, WEBROOT, CA_SECRET), FOLDER)
     if command == "once":
         return FAILED if ours.turn(now_or_never=True) else 0
     while True:

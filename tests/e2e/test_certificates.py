@@ -231,9 +231,9 @@ def test_certificates_that_change_all_the_time_fail_nobody(
 
 
 def test_the_image_s_user_has_the_number_that_the_service_writes_as() -> None:
-    if "MLFLOW_LAB_NGINX" in os.environ:
-        words = ["chroot", os.environ["MLFLOW_LAB_NGINX"]]
-    else:
-        words = ["docker", "run", "--rm", "nginx:1.30"]
+    root = os.environ.get("MLFLOW_LAB_NGINX", "")
+    if not root:
+        lab.up()
+    run = ["chroot", root] if root else ["docker", "run", "--rm", "nginx:1.30"]
 
-    assert output(*words, "id", "-u", "nginx") == str(USER)
+    assert output(*run, "id", "-u", "nginx") == str(USER)
