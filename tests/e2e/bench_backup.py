@@ -58,7 +58,7 @@ def team(make_project: Callable[..., Project], the_lab: lab.Lab) -> Project:
         **s3_settings(the_lab, "s3://mlflow-artifacts/bench-backup"),
         BACKUPS_DESTINATION=f"s3://mlflow-artifacts/bench-stored-{time.time_ns()}",
         WEB_WORKERS="2",
-        DB_MEMORY_LIMIT="2g",
+        DB_MEMORY_LIMIT=os.environ.get("BENCH_DB_MEMORY", "2g"),
     )
     project.invoke("backup-key")
     project.invoke("up", "--engine", "compose")
