@@ -26,7 +26,8 @@ def up(wanted: str, *, migrate: bool) -> None:
     changed = engine.up(settings, host, migrate=migrate)
     console.say("the server is up" if changed else "the server was up already; nothing changed")
     console.result(settings.url)
-    console.say(f"\nfor clients:\n{_exports(settings)}")
+    # Read anew, with the secrets that were made meanwhile.
+    console.say(f"\nfor clients:\n{_exports(Settings.load())}")
 
 
 def stop_other(name: str, settings: Settings, host: LocalHost) -> None:
