@@ -199,8 +199,9 @@ def database_volume(settings: Settings) -> str:
 def write_files(settings: Settings, size: Size) -> None:
     """Write what differs from what is there; a secret that changed lies beside the old one.
 
-    The folder is this user's alone (0700). The files in it are readable to all (0444), because the
-    processes in the containers have other user numbers and Compose mounts the files as they are.
+    The folder is this user's alone (0700). The files in it are readable to all (0444), as are the
+    folders that NGINX looks into, because the processes in the containers have other user numbers
+    and Compose mounts what is there as it is.
     """
     folder, wanted = stack.folder(settings), rendered(settings, size)
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -208,9 +209,12 @@ def write_files(settings: Settings, size: Size) -> None:
         if not file.exists() or file.read_text("utf-8") != text:
             file.parent.mkdir(parents=True, exist_ok=True)
             envfile.write_private(file, text, 0o444)
-    for file in (folder / "releases").rglob("*"):  # NGINX reads whatever lies in conf.d
-        if file.is_file() and file not in wanted:
-            file.unlink()
+    releases = folder / "releases"
+    for path in (releases, *releases.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o755)  # the umask may have taken bits away
+        elif path not in wanted:  # NGINX reads whatever lies in conf.d
+            path.unlink()
 
 
 def forget_secrets(settings: Settings, host: LocalHost) -> None:

@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Any, Self
 
 from ops import certificates, nginx, secret_files, stack
@@ -140,8 +141,9 @@ def contents(
 def archive(release: Release, files: Mapping[str, str], secrets: Mapping[str, str]) -> bytes:
     """Return a tar of a release and its secrets, to be unpacked in the stack's folder on a host.
 
-    Folders are the owner's alone; files are readable to all, as the processes in the containers
-    have other user numbers (docs/decisions/0005-secrets-in-containers.md).
+    That folder is the owner's alone, and so is the one of the secrets. What containers mount is
+    readable to all, as the processes in them have other user numbers, whatever the umask there
+    (docs/decisions/0005-secrets-in-containers.md).
     """
     top = f"releases/{release.id}"
     named = {f"{top}/{name}": text for name, text in files.items()}
@@ -152,7 +154,12 @@ def archive(release: Release, files: Mapping[str, str], secrets: Mapping[str, st
     }
     named[f"{top}/{MANIFEST}"] = release.as_json()
     stream = io.BytesIO()
+    folders = {str(folder) for name in named for folder in PurePosixPath(name).parents} - {"."}
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in sorted(folders):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o700 if name == "secrets" else 0o755
+            tar.addfile(entry)
         for name, text in named.items():
             data = text.encode()
             entry = tarfile.TarInfo(name)

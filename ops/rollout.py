@@ -128,8 +128,9 @@ class Rollout:
         """Bring the release's folder and its secrets to a host."""
         site, move = switch.site, self.move
         data = release.archive(move.release, move.files, move.secrets)
-        words = ("tar", "--extract", "--file=-", f"--directory={site.top}")
-        site.host.check(words, LOOK_AT_HOST, stdin=data)
+        # Else the host's umask takes rights away that the processes in the containers need.
+        words = ("tar", "--extract", "--file=-", "--preserve-permissions")
+        site.host.check((*words, f"--directory={site.top}"), LOOK_AT_HOST, stdin=data)
 
     def drain(self, switch: Switch) -> bool:
         """Wait until a host's old server has nothing more to do."""

@@ -186,7 +186,9 @@ class Switch:
         if self.live is None or not self.facts.service("nginx"):
             return
         line = nginx.upcoming(self.new.web).encode()
-        self.site.host.check(("tee", self.site.release(nginx.NEXT)), LOOK_AT_HOST, stdin=line)
+        file = self.site.release(nginx.NEXT)
+        self.site.host.check(("tee", file), LOOK_AT_HOST, stdin=line)
+        self.site.host.check(("chmod", "644", file), LOOK_AT_HOST)  # NGINX is another user
         self.tell(self.live)
         time.sleep(LOOKUP_SECONDS)
 

@@ -1,6 +1,7 @@
 """The compose engine. Docker's answers come from the fake host; the front door is a real server."""
 
 import json
+import os
 import socket
 import stat
 import subprocess
@@ -247,6 +248,21 @@ def test_the_rendered_files_are_for_this_user_and_the_containers_only(
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for file in compose.rendered(ready, SIZE):
         assert stat.S_IMODE(file.stat().st_mode) == 0o444
+
+
+def test_nginx_which_is_another_user_gets_into_its_folders_whatever_the_umask(
+    ready: Settings,
+) -> None:
+    before = os.umask(0o077)
+    try:
+        write(ready)
+    finally:
+        os.umask(before)
+    releases = stack.folder(ready) / "releases"
+    folders = [path for path in (releases, *releases.rglob("*")) if path.is_dir()]
+
+    assert len(folders) > 4
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o755}
 
 
 def test_only_files_that_differ_are_written_again(ready: Settings) -> None:

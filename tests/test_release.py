@@ -2,6 +2,8 @@
 
 import io
 import json
+import stat
+import subprocess
 import tarfile
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,20 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from ops import release, secret_files, stack
+from ops import nginx, release, secret_files, stack
 from ops.release import Release
 from ops.settings import Settings
 from tests.conftest import SIZE, a_release
 
 
 def unpacked(data: bytes) -> dict[str, tuple[str, int]]:
-    """Return text and mode of every file of a tar."""
+    """Return text and mode of everything in a tar; a folder has no text."""
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         found = {}
         for entry in tar:
             stream = tar.extractfile(entry)
-            assert stream is not None
-            found[entry.name] = (stream.read().decode(), entry.mode)
+            found[entry.name] = (stream.read().decode() if stream else "", entry.mode)
         return found
 
 
@@ -116,6 +117,26 @@ def test_an_archive_has_the_release_its_names_and_its_secrets_and_the_manifest_l
     assert {f"secrets/{name}" for name in secrets} < set(found)
     assert f"{top}/release.json" == list(found)[-1]
     assert data == release.archive(one, {"compose.env": "A='1'\n"}, secrets)
+
+
+def test_what_containers_mount_is_readable_to_all_whatever_the_umask_of_the_host(
+    settings: Settings, tmp_path: Path
+) -> None:
+    one = a_release()
+    files = nginx.files(settings.root, stack.site(settings))
+    data = release.archive(
+        one, {f"nginx/{name}": text for name, text in files.items()}, {"s-1": "secret"}
+    )
+    top = tmp_path / "top"
+    top.mkdir()
+    words = ("tar", "--extract", "--file=-", "--preserve-permissions", f"--directory={top}")
+    subprocess.run(words, input=data, check=True, umask=0o077)
+    modes = {str(path.relative_to(top)): path.stat().st_mode for path in top.rglob("*")}
+
+    assert f"releases/{one.id}/nginx/conf.d/mlflow.conf" in modes
+    assert stat.S_IMODE(modes.pop("secrets")) == 0o700
+    for name, mode in modes.items():
+        assert stat.S_IMODE(mode) == (0o755 if stat.S_ISDIR(mode) else 0o444), name
 
 
 def named(settings: Settings) -> dict[str, str]:

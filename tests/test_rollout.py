@@ -112,7 +112,7 @@ def test_the_steps_come_in_order_between_lock_and_unlock(settings: Settings, sta
         "probe_from_nginx", "test_nginx", "announce", "take_over", "drain", "stop_old", "(ok)",
         "prune", "unlock",
     ] == [line.partition(": ")[2] for line in stage.log]  # fmt: skip
-    assert host.ran("tar --extract")
+    assert host.ran("tar --extract --file=- --preserve-permissions")
     assert host.given[0]
 
 

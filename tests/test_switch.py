@@ -53,6 +53,7 @@ class Engine(FakeHost):
             "docker logs": "what it said\n",
             "ln": "",
             "tee": "",
+            "chmod": "",
             "mv": "",
             "rm": "",
         }
@@ -186,9 +187,10 @@ def test_nginx_looks_the_new_server_up_before_anything_points_at_it(settings: Se
     a_switch(settings, host).announce()
     done = host.did()
 
-    assert f"tee {settings.stack_name}/releases/next.conf" == done[0]
+    file = f"{settings.stack_name}/releases/next.conf"
+    assert [f"tee {file}", f"chmod 644 {file}"] == done[:2]
     assert f"server {NEW.web}:5000 resolve down;\n" == host.given[0].decode()
-    assert done[1].endswith("-s reload")
+    assert done[2].endswith("-s reload")
     assert not host.ran("ln -sfn")
 
 
