@@ -188,7 +188,7 @@ class Scratch:
         }
         words = (
             *("docker", "run", "--rm", "--interactive", f"--name={self.container}"),
-            *(*self.labelled, "--read-only", "--tmpfs=/tmp"),
+            *(*self.labelled, "--read-only", "--tmpfs=/tmp:size=16m"),
             *("--cap-drop=ALL", "--security-opt=no-new-privileges:true"),
             *(f"--volume={self.volume}:/restore/data", f"--volume={self.logs}:/restore/logs"),
             *(f"--env={name}={value}" for name, value in environ.items() if value),

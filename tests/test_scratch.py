@@ -235,7 +235,7 @@ def test_the_key_and_the_credentials_go_in_by_stdin_alone() -> None:
     )
     line = host.lines[0]
     assert f"backup:1 python -m ops.keeper fetch --id={MADE.id}" in line
-    assert "--read-only --tmpfs=/tmp --cap-drop=ALL" in line
+    assert "--read-only --tmpfs=/tmp:size=16m --cap-drop=ALL" in line
     for secret in (*SECRETS, "a-secret"):
         assert secret not in line
 

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import Project, output
 
 FILE = "/etc/nginx/releases/live/nginx/nginx.conf"
@@ -28,3 +30,38 @@ def test_gixy_finds_no_known_mistake_in_the_nginx_configuration(
 
     # The Host header is passed on as it came on purpose: MLflow checks it against its own list.
     output(GIXY, "-l", "--skips", "host_spoofing", str(dump))
+
+
+@pytest.mark.parametrize(("service", "user"), [("db", "999"), ("web", "10001"), ("nginx", "101")])
+def test_a_service_is_nobody_special_and_cannot_become_more(
+    stack: Project, service: str, user: str
+) -> None:
+    said = output("docker", "exec", stack.container(service), "cat", "/proc/1/status")
+    status = dict(line.split(":\t", 1) for line in said.splitlines())
+
+    assert status["Uid"].split() == [user] * 4
+    assert status["NoNewPrivs"] == "1"
+    assert {int(status[kind], 16) for kind in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+
+
+@pytest.mark.parametrize(
+    ("service", "places"),
+    [
+        ("db", ["/run/mysqld", "/tmp", "/var/lib/mysql"]),
+        ("web", ["/tmp", "/var/lib/mlflow/artifacts"]),
+        ("nginx", ["/run", "/var/cache/nginx"]),
+    ],
+)
+def test_a_service_may_write_where_it_has_to_and_nowhere_else(
+    stack: Project, service: str, places: list[str]
+) -> None:
+    # Of other file systems it lists where they are mounted; /dev and /proc are Docker's own.
+    find = "find / -xdev -type d -writable 2>/dev/null | sort"
+
+    assert output("docker", "exec", stack.container(service), "sh", "-c", find).split() == places
+
+
+def test_no_program_in_our_image_makes_who_starts_it_root(stack: Project) -> None:
+    find = "find / -xdev -type f -perm /6000 2>/dev/null || true"
+
+    assert not output("docker", "exec", stack.container("web"), "sh", "-c", find)
