@@ -1,5 +1,7 @@
 """The checks of this repository: lint, test, e2e; bench measures, lock renews the requirements."""
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.5.1"
@@ -13,7 +15,7 @@ SHELL = (".ci/run", "mlflow/entrypoint.sh")
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff, mypy, and the linters of Dockerfiles and shell."""
+    """Ruff, mypy, and the linters of Dockerfiles, shell, compose files and NGINX."""
     session.install(*DEV)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -22,6 +24,12 @@ def lint(session: nox.Session) -> None:
         "hadolint", *(f"{name}/Dockerfile" for name in ("mlflow", "backup", "certificates"))
     )
     session.run("shellcheck", *SHELL)
+    rendered = Path(session.create_tmp())
+    session.run("python", "-m", "tests.rendered", str(rendered))
+    files = [str(path) for path in sorted(rendered.glob("compose-*.yaml"))]
+    session.run("compose-lint", "--strict-config", "--fail-on=low", "--skip-suppressed", *files)
+    # The Host header is passed on as it came on purpose: MLflow checks it against its own list.
+    session.run("gixy", "-l", "--skips=host_spoofing", str(rendered / "nginx.conf"))
 
 
 @nox.session
