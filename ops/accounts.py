@@ -18,6 +18,7 @@ RIGHTS = (
 )
 
 # Nothing of it is in the binary log: a restored database gets it from whoever restores it.
+# Root is at home in the container only, also in a volume of an earlier version.
 # The plugin is installed and not named on the command line: an upgrade would fail (MY-013238).
 SQL = """
 SET SESSION sql_log_bin = 0;
@@ -30,6 +31,7 @@ CREATE USER IF NOT EXISTS 'backup'@'%' IDENTIFIED BY '{password}';
 ALTER USER 'backup'@'%' IDENTIFIED BY '{password}';
 REVOKE IF EXISTS ALL PRIVILEGES, GRANT OPTION FROM 'backup'@'%';
 GRANT {rights} ON *.* TO 'backup'@'%';
+DROP USER IF EXISTS 'root'@'%';
 """
 
 

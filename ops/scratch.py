@@ -223,7 +223,10 @@ class Scratch:
     @contextmanager
     def loaded(self) -> Iterator[None]:
         """Have a new MySQL that a dump was loaded into, with the users of now."""
-        empty = ("--env=MYSQL_ALLOW_EMPTY_PASSWORD=yes", "--env=MYSQL_DATABASE=mlflow")
+        empty = (
+            *("--env=MYSQL_ALLOW_EMPTY_PASSWORD=yes", "--env=MYSQL_ROOT_HOST=localhost"),
+            "--env=MYSQL_DATABASE=mlflow",
+        )
         with self._started(*FLAGS, env=empty):
             self._wait("--host=127.0.0.1")  # the one that prepares the volume has a socket only
             self._put(CLIENT, self._option_file())

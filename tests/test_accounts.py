@@ -34,6 +34,10 @@ def test_the_user_may_copy_and_read_and_nothing_else() -> None:
     assert sql.index("REVOKE") < sql.index("GRANT BACKUP_ADMIN")
 
 
+def test_root_may_come_from_inside_the_container_only() -> None:
+    assert "DROP USER IF EXISTS 'root'@'%';" in provided(FakeHost({"docker exec": ""}))
+
+
 def test_none_of_it_is_in_the_binary_log() -> None:
     sql = provided(FakeHost({"docker exec": ""}))
 

@@ -208,6 +208,7 @@ def test_the_model_knows_the_series_of_the_database_image() -> None:
         "--collation-server=utf8mb4_0900_bin",
         "--innodb-buffer-pool-size=${DB_BUFFER_POOL:?}",
         "--max-connections=${DB_MAX_CONNECTIONS:?}",
+        "--require-secure-transport=ON",
     ],
 )
 def test_the_database_has_the_options_that_mlflow_and_backups_need(option: str) -> None:

@@ -65,3 +65,24 @@ def test_no_program_in_our_image_makes_who_starts_it_root(stack: Project) -> Non
     find = "find / -xdev -type f -perm /6000 2>/dev/null || true"
 
     assert not output("docker", "exec", stack.container("web"), "sh", "-c", find)
+
+
+@pytest.mark.parametrize(
+    ("user", "secret", "options", "said"),
+    [
+        ("mlflow", "mysql_password", "--host=127.0.0.1", ""),
+        ("mlflow", "mysql_password", "--host=127.0.0.1 --ssl-mode=DISABLED", "secure"),
+        ("root", "mysql_root_password", "--host=127.0.0.1", "Access denied"),
+    ],
+)
+def test_mysql_takes_who_comes_over_tls_and_root_from_inside_only(
+    stack: Project, user: str, secret: str, options: str, said: str
+) -> None:
+    script = (
+        f'MYSQL_PWD="$(cat /run/secrets/{secret})" mysql --user={user} {options} '
+        "--execute='SELECT 1' 2>&1 || true"
+    )
+    answer = output("docker", "exec", stack.container("db"), "sh", "-c", script)
+
+    assert said in answer
+    assert bool(said) == ("ERROR" in answer)
