@@ -13,11 +13,12 @@ from ops.errors import OpsError, from_output, refusal
 from ops.gtids import GtidSet
 from ops.homes import Home, home
 from ops.manifest import Manifest
+from ops.moments import moment
 from ops.scratch import Fetched, Scratch, Way, told
 from ops.settings import Settings
 from ops.vault import Vault
 
-__all__ = ["Asked", "bring", "check", "choose", "moment", "order", "restore"]
+__all__ = ["Asked", "bring", "check", "choose", "order", "restore"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -119,7 +120,7 @@ def choose(place: Vault, asked: Asked) -> Way:
         raise refusal("--id and --at are both given", "give one of them")
     if asked.identity is not None:
         return Way(manifest.find(place, asked.identity))
-    wanted = moment(asked.at) if asked.at is not None else None
+    wanted = moment(asked.at, "--at") if asked.at is not None else None
     bases = found_bases(place)
     if not bases:
         raise refusal(f"there is no backup in {place}", "see whether that is the right place")
@@ -189,23 +190,6 @@ def way_on(place: Vault, backup: Manifest, wanted: datetime | None) -> Way:
         if any(each.committed > until for each in found):
             return Way(backup, str(until), size, until)
     return Way(backup, str(until), size, reached)
-
-
-def moment(text: str) -> datetime:
-    """Return the moment that a person means; without an offset, it is in this machine's zone."""
-    try:
-        written = datetime.fromisoformat(text)
-        found, other = (written.replace(fold=each).astimezone(UTC) for each in (0, 1))
-    except (ValueError, OverflowError, OSError):
-        raise refusal(
-            f"--at {text[:60]!r} is no moment", 'write it as "2026-11-23 06:40", or with +00:00'
-        ) from None
-    if found != other:
-        raise refusal(
-            f"--at {text!r}: that hour is there twice, or not at all, where clocks are set then",
-            f"write it with an offset, such as {min(found, other):%Y-%m-%dT%H:%M:%S}+00:00",
-        )
-    return found
 
 
 def check(backup: Manifest, key: Key) -> None:

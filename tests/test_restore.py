@@ -1,7 +1,6 @@
 """A database brought back: what is chosen, what is asked first, and what is left when it fails."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +16,7 @@ from ops.errors import OpsError
 from ops.homes import LocalHome
 from ops.hosts import Result
 from ops.manifest import Manifest, Table
-from ops.restore import Asked, choose, moment
+from ops.restore import Asked, choose
 from ops.scratch import Scratch, Way
 from ops.settings import Settings
 from ops.vault import Vault
@@ -254,73 +253,6 @@ def test_an_s3_that_does_not_answer_is_no_damaged_manifest(aws: Aws, place: Vaul
     fault = Fault(lambda _, call: call.operation == "GetObject", "AccessDenied", 403)
     with aws.failing(fault), pytest.raises(OpsError, match="denies"):
         choose(place, Asked())
-
-
-# --- Moments as people write them ---
-
-
-@pytest.fixture
-def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Put this machine into a time zone."""
-
-    def put_into(name: str) -> None:
-        monkeypatch.setenv("TZ", name)
-        time.tzset()
-
-    yield put_into
-    monkeypatch.undo()
-    time.tzset()
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2026-11-23 06:40", "2026-11-23T05:40:00+00:00"),
-        ("2026-07-23 06:40", "2026-07-23T04:40:00+00:00"),
-        ("2026-11-23", "2026-11-22T23:00:00+00:00"),
-        ("2026-11-23 06:40:07.25", "2026-11-23T05:40:07.250000+00:00"),
-        ("2026-11-23T06:40Z", "2026-11-23T06:40:00+00:00"),
-        ("2026-11-23 06:40-05:00", "2026-11-23T11:40:00+00:00"),
-        ("2026-10-25 02:30+02:00", "2026-10-25T00:30:00+00:00"),
-        ("2026-10-25 02:30+01:00", "2026-10-25T01:30:00+00:00"),
-    ],
-)
-def test_a_moment_without_an_offset_is_in_the_zone_of_this_machine(
-    zone: Callable[[str], None], text: str, expected: str
-) -> None:
-    zone("Europe/Berlin")
-
-    assert expected == moment(text).isoformat()
-
-
-@pytest.mark.parametrize("text", ["2026-10-25 02:30", "2026-03-29 02:30"])
-def test_an_hour_that_is_there_twice_or_not_at_all_is_refused(
-    zone: Callable[[str], None], text: str
-) -> None:
-    zone("Europe/Berlin")
-    with pytest.raises(OpsError, match="twice, or not at all") as caught:
-        moment(text)
-
-    assert 2 == caught.value.code
-    assert caught.value.remedy.endswith("T00:30:00+00:00")
-    zone("UTC")
-    assert moment(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", " ", "yesterday", "06:40", "2026-13-01", "23.11.2026", "1795619356", "x" * 10_000),
-        *("0001-01-01", "9999-12-31T23:59:59", "2026-11-23 06:40 UTC", "2026-11-23 25:00"),
-    ],
-)
-def test_what_is_no_moment_is_refused(zone: Callable[[str], None], text: str) -> None:
-    zone("Europe/Berlin" if text.startswith("0") else "America/New_York")
-    with pytest.raises(OpsError, match="is no moment") as caught:
-        moment(text)
-
-    assert 2 == caught.value.code
-    assert 200 > len(str(caught.value.message))
 
 
 # --- A whole restore ---
