@@ -67,6 +67,45 @@ def logs(_c: Context, host: Hosts = None, service: str = "", follow: bool = Fals
 
 
 @task(
+    iterable=["host"],
+    help={
+        "host": THERE_HELP,
+        "since": 'from then on: 90m, 36h, 7d ago, or "2026-11-23 06:40" (this machine\'s zone)',
+        "until": "up to then, written in the same way",
+        "user": "only what this user did, or somebody who gave that name",
+        "method": "only these requests: GET, POST, PUT, PATCH or DELETE",
+        "writes": "only what may have changed something",
+        "path": "only paths with this text in them",
+        "failed": "only what was refused or went wrong, such as a login",
+        "limit": "so many at most, the newest; 0 for all",
+        "json": "print a line of JSON for each, for scripts",
+    },
+)
+def audit(
+    _c: Context,
+    host: Hosts = None,
+    since: str = "1d",
+    until: str = "",
+    user: str = "",
+    method: str = "",
+    writes: bool = False,
+    path: str = "",
+    failed: bool = False,
+    limit: int = 200,
+    json: bool = False,
+) -> None:
+    """Show who did what and when: requests, refused logins, deploys."""
+    from ops import activity
+
+    wish = activity.Wish(
+        *(since, until, user, method, path),
+        writes=writes,
+        failed=failed,
+    )
+    activity.show(every(host), wish, as_json=json, limit=limit)
+
+
+@task(
     iterable=["host"], help={"host": THERE_HELP, "url": "test the server at this address instead"}
 )
 def smoke(c: Context, host: Hosts = None, url: str = "") -> None:

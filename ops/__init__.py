@@ -1,7 +1,8 @@
 """How the stack is operated. Read in this order; imports point up this list only.
 
 - Values: `errors`, `values`, `envfile`, `settings`, `sizing` (what a machine gives the services),
-  `generations` (how long a backup is kept), `digests` (what tells contents apart).
+  `generations` (how long a backup is kept), `digests` (what tells contents apart),
+  `moments` (as a person writes them), `access_log` (a line of NGINX's).
 - The outside world: `console` (what a person sees), `consent` (what one agrees to), `preflight`
   (checks that change nothing), `hosts` (where commands run).
 - The certificate of the front door: `key_pairs` (one with its key), `private_ca` (the stack's own
@@ -26,7 +27,7 @@
   known of a stack. `containers`: how Docker shows it.
 - Images on their way: `layers` (what `docker save` writes), `archive` (what `docker load` takes),
   `images` (what a machine has), `transfer` to hosts, `registry` in between.
-- `jobs`: our own jobs beside the server.
+- `jobs`: our own jobs beside the server. `access_files`: where its access log is.
 - What is backed up: `gtids` (sets of transactions), `binlog` (what MySQL writes down of them),
   `chain` (stored pieces of that, and the way through them).
 - The backup service, which runs in a container beside MySQL: `seals` (packed and encrypted),
@@ -41,7 +42,8 @@
   `supply` (images on the hosts), `lease` (the lock), `switch` (one host's way to a release and
   back), `probe` (a client that counts), `prune` (what is not needed any more), `rollout` (all hosts
   together), `fleet` (the hosts a command is for), `dry` (a host imagined for a dry run); `builds`,
-  `deploys` and `remote` are what the tasks call. `policies`: what IAM has to allow for all of it.
+  `deploys` and `remote` are what the tasks call, and `activity`: who did what. `policies`: what IAM
+  has to allow for all of it.
 - A database brought back: `homes` (where it is to be), `scratch` (a MySQL on restored data that
   nobody else reaches), `artifacts` (what it needs in S3), `restore`; `evidence` (what a drill
   leaves), `drill`; `backups` orders, lists and verifies.

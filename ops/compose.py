@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ops import (
+    access_files,
     accounts,
     certificate_state,
     console,
@@ -38,6 +39,8 @@ RUNNING_SIZE = 256 * 1024**2
 
 VOLUME = "volume"
 """The file in the stack's folder that names the volume of the database after a restore."""
+
+HASH = ("config", "--hash", "nginx")
 
 START_SECONDS = 300
 SEE_LOGS = "invoke logs"
@@ -80,6 +83,8 @@ def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
 
 def start_all(settings: Settings, host: LocalHost) -> None:
     """Start what does not run yet and wait until it answers."""
+    folder, hashed = str(stack.folder(settings)), stack.compose(settings, *HASH)
+    access_files.keep_replaced(host, folder, containers(settings, host), hashed)
     with console.progress("starting the server and NGINX") as detail:
         # Not one of ours any more: a backup service, or a database that is elsewhere now.
         words = stack.compose(
@@ -294,8 +299,10 @@ def start_failure(
 def down(settings: Settings, host: LocalHost) -> bool:
     """Stop and remove the containers and networks; data stays. False when there were none."""
     with preflight.only_one(settings.data):
-        if not containers(settings, host):
+        found = containers(settings, host)
+        if not found:
             return False
+        access_files.keep(host, str(stack.folder(settings)), found)
         words = stack.compose(settings, "down")
         with console.progress("stopping the stack") as detail:
             done = host.follow(words, detail)

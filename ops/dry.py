@@ -87,13 +87,15 @@ class ImaginedHost(PaperHost):
             "readlink": self.live.id,
             "docker ps": "1\n",
             "docker inspect": json.dumps(self._containers()),
+            "docker image inspect --format={{.Id}}": self.new.image_id,
             "docker image inspect": json.dumps(_image(self.new.image_id)),
         }
         return next((text for start, text in answers.items() if line.startswith(start)), "")
 
     def _containers(self) -> list[dict[str, object]]:
-        others = [_container(name, "") for name in self.new.services if name != "web"]
-        return others + [_container("web", release) for release in self.servers]
+        pairs = [(name, "") for name in self.new.services if name != "web"]
+        pairs += [("web", release) for release in self.servers]
+        return [_container(*pair, self.new.image_id) for pair in pairs]
 
 
 def _image(identity: str) -> dict[str, object]:
@@ -102,7 +104,7 @@ def _image(identity: str) -> dict[str, object]:
     return {"Id": identity, "Size": 0, **facts}
 
 
-def _container(service: str, release: str) -> dict[str, object]:
+def _container(service: str, release: str, image: str) -> dict[str, object]:
     """Return what `docker inspect` says of a container that is well."""
     labels = {
         "com.docker.compose.service": service,
@@ -112,7 +114,7 @@ def _container(service: str, release: str) -> dict[str, object]:
     state = {"Status": "running", "ExitCode": 0, "StartedAt": ""}
     return {
         "Id": release or service,
-        "Image": "",
+        "Image": image,
         "Config": {"Labels": labels},
         "State": {**state, "Health": {"Status": "healthy"}},
         "HostConfig": {"PortBindings": {}},

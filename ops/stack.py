@@ -14,6 +14,7 @@ __all__ = [
     "BASE",
     "BASES",
     "MYSQL_SERIES",
+    "NGINX_IMAGE",
     "OWN",
     "SERVICES",
     "backup_image",
@@ -47,7 +48,9 @@ TLS = "compose/tls.yaml"
 MYSQL_SERIES = "9.7"
 """The release series of the `db` image; a test compares it with compose.yaml."""
 
-BASES = (f"mysql:{MYSQL_SERIES}", "nginx:1.30")
+NGINX_IMAGE = "nginx:1.30"
+
+BASES = (f"mysql:{MYSQL_SERIES}", NGINX_IMAGE)
 """The images of compose.yaml that are not ours; a test compares them with it."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from threading import Event
 
-from ops import accounts, console, front_door, jobs, nginx
+from ops import access_files, accounts, console, front_door, jobs, nginx
 from ops.containers import Container, containers, last_words
 from ops.errors import OpsError
 from ops.hosts import Result, failure
@@ -177,6 +177,8 @@ class Switch:
         """Have NGINX as the new release describes it; let it test the new configuration."""
         if not self.facts.service("nginx"):
             return
+        hashed = self.compose("config", "--hash", "nginx")
+        access_files.keep_replaced(self.site.host, self.site.top, self.facts.containers, hashed)
         self.up("--wait", f"--wait-timeout={START_SECONDS}", "nginx")
         file = nginx.CANDIDATE.format(release=self.new.id)
         self.in_nginx(("nginx", "-q", "-t", "-c", file), "NGINX refuses its new configuration")

@@ -72,6 +72,7 @@ def docker(settings: Settings, found: list[dict[str, Any]], **more: Result | str
         "docker run": json.dumps(history),
         "docker build": "",
         "docker logs": "",
+        "bash": "",
         f"{line} config": "".join(f"{name} {text}\n" for name, text in HASHES.items()),
         f"{line} up": "",
         f"{line} run": "",
@@ -501,6 +502,16 @@ def test_down_removes_containers_and_keeps_volumes(ready: Settings) -> None:
 
     assert compose.down(ready, host)
     assert changes(host) == ["down"]
+
+
+def test_the_access_log_is_kept_before_its_container_goes(ready: Settings) -> None:
+    write(ready)
+    for act in (compose.down, up):
+        host = docker(ready, [*ALL[:2], entry("web", "exited"), ALL[3]])
+        act(ready, host)
+        kept = next(n for n, line in enumerate(host.lines) if "access id-of-nginx" in line)
+        replaced = next(n for n, line in enumerate(host.lines) if line.endswith(("down", ALL_UP)))
+        assert kept < replaced
 
 
 def test_down_of_nothing_is_no_change(ready: Settings) -> None:

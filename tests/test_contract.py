@@ -160,7 +160,9 @@ def test_a_service_has_limit_restart_policy_logging_and_networks(name: str) -> N
 
     assert re.search(r"limits:\n +memory: \$\{\w+_MEMORY_LIMIT:\?\}", text)
     assert re.search(r"^    restart: (unless-stopped|\"no\")$", text, re.MULTILINE)
-    assert "    logging: *logging\n" in text
+    assert re.search(
+        r"^    logging:( \*logging|\n(      .*\n)*        max-file:)", text, re.MULTILINE
+    )
     assert networks(name)
     assert "privileged" not in text
 

@@ -51,6 +51,7 @@ class Engine(FakeHost):
             "docker stop": "",
             "docker rm": "",
             "docker logs": "what it said\n",
+            "docker image inspect": "sha256:1\n",
             "ln": "",
             "tee": "",
             "chmod": "",
@@ -152,9 +153,19 @@ def test_nginx_tests_the_configuration_before_anything_points_at_it(settings: Se
     a_switch(settings, host).test_nginx()
 
     assert [
+        "config --hash nginx",
+        "docker image inspect '--format={{.Id}}' nginx:1.30",
         "up --detach --no-deps --wait --wait-timeout=300 nginx",
         f"exec --no-TTY nginx nginx -q -t -c /etc/nginx/releases/{NEW.id}/nginx/nginx.conf",
     ] == host.did()
+
+
+def test_the_log_of_an_nginx_that_is_to_be_replaced_is_kept_first(settings: Settings) -> None:
+    host = Engine(BOTH, docker_image_inspect="sha256:2\n", bash="")
+    a_switch(settings, host).test_nginx()
+    [kept] = [n for n, line in enumerate(host.lines) if "access id-of-nginx" in line]
+
+    assert kept < next(n for n, line in enumerate(host.lines) if line.endswith("=300 nginx"))
 
 
 def test_a_configuration_nginx_refuses_is_an_error_with_its_reason(settings: Settings) -> None:

@@ -14,10 +14,10 @@ import tasks
 from tests.conftest import ROOT, StandInServer
 
 NAMES = [
-    *("backup", "backup-key", "build", "client-env", "create-bucket", "deploy", "doctor", "down"),
-    *("drill", "exec", "hosts", "list-backups", "logs", "policy", "prepare", "provision", "push"),
-    *("releases", "restore", "rollback", "smoke", "status", "terminate", "trust", "tunnel", "up"),
-    *("verify", "whoami"),
+    *("audit", "backup", "backup-key", "build", "client-env", "create-bucket", "deploy", "doctor"),
+    *("down", "drill", "exec", "hosts", "list-backups", "logs", "policy", "prepare", "provision"),
+    *("push", "releases", "restore", "rollback", "smoke", "status", "terminate", "trust", "tunnel"),
+    *("up", "verify", "whoami"),
 ]
 HEAVY = ["boto3", "botocore", "rich", "psutil", "urllib3", "dotenv", "paramiko"]
 
