@@ -4,16 +4,26 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
 
 from ops import certificates
-from ops.errors import OpsError
-from ops.settings import ADMIN, Settings
+from ops.errors import OpsError, refusal
+from ops.settings import ADMIN, Settings, of_a_client
 
-__all__ = ["FrontDoor", "RequestError", "address", "local", "through", "wait"]
+__all__ = [
+    "FrontDoor",
+    "RequestError",
+    "address",
+    "as_client",
+    "headers",
+    "local",
+    "through",
+    "wait",
+]
 
 API = "/api/2.0/mlflow"
 
@@ -100,6 +110,20 @@ class FrontDoor:
         self.call("POST", "/experiments/search", {"max_results": 1})
 
 
+def as_client(url: str) -> FrontDoor:
+    """Return a door as MLflow's client comes to it, by what its environment says."""
+    name, password, ca = of_a_client()
+    headers = _login(name, password) if name else {}
+    try:
+        text = Path(ca).read_text("utf-8") if ca else ""
+    except OSError as error:
+        raise refusal(
+            f"MLFLOW_TRACKING_SERVER_CERT_PATH {ca} cannot be read: {error.strerror}",
+            "set it to the CA that signed the server's certificate, or take it away",
+        ) from None
+    return FrontDoor(url, headers, certificate=urlsplit(url).hostname or "", ca=text)
+
+
 def local(settings: Settings) -> FrontDoor:
     """Return the door as seen from this machine, whatever DNS says of the public name."""
     return _door(settings, address(settings), settings.site_port)
@@ -128,8 +152,11 @@ def headers(settings: Settings) -> dict[str, str]:
     named = {"Host": urlsplit(settings.url).netloc}
     if settings.admin_password is None or settings.auth == "none":
         return named
-    login = f"{ADMIN}:{settings.admin_password.reveal()}"
-    return named | urllib3.make_headers(basic_auth=login, basic_auth_encoding="utf-8")
+    return named | _login(ADMIN, settings.admin_password.reveal())
+
+
+def _login(name: str, password: str) -> dict[str, str]:
+    return urllib3.make_headers(basic_auth=f"{name}:{password}", basic_auth_encoding="utf-8")
 
 
 def _tls(certificate: str, ca: str) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 import shlex
 
-from ops import certificates, console, engines, smoke, stack, values
+from ops import certificates, console, engines, front_door, smoke, stack, values
 from ops.errors import OpsError, refusal
-from ops.front_door import FrontDoor, local
+from ops.front_door import local
 from ops.hosts import LocalHost
 from ops.settings import Settings
 from ops.states import Status
@@ -88,7 +88,7 @@ def smoke_test(url: str) -> None:
             url = values.endpoint(url)
         except ValueError as problem:
             raise refusal(f"the address {problem}", "give --url as http://host:port") from None
-    smoke.run(FrontDoor(url) if url else local(settings), settings)
+    smoke.run(front_door.as_client(url) if url else local(settings), settings)
 
 
 def show_client_env(*, as_json: bool) -> None:

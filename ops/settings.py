@@ -14,7 +14,7 @@ from ops import envfile, values
 from ops.errors import refusal
 from ops.values import Secret
 
-__all__ = ["ADMIN", "GENERATED", "ROOT", "Settings"]
+__all__ = ["ADMIN", "GENERATED", "ROOT", "Settings", "of_a_client"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,6 +75,8 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(GENERATED, values.secret),
 }
 
+
+OF_A_CLIENT = ("USERNAME", "PASSWORD", "SERVER_CERT_PATH")
 
 LOCAL_NAMES = (None, "localhost", "127.0.0.1", "::1")
 """Host names of a PUBLIC_URL, or of none, that lead to the machine they are used on."""
@@ -352,6 +354,14 @@ _HEADER = """\
 # Settings of this stack; .env.example explains every key. Keep this file: it holds the only copy
 # of the secrets below.
 """
+
+
+def of_a_client() -> list[str]:
+    """Return the user name, the password and the CA's file that an MLflow client is to use here.
+
+    https://mlflow.org/docs/latest/self-hosting/security/basic-http-auth/
+    """
+    return [os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in OF_A_CLIENT]
 
 
 def _overlap(one: str, other: str) -> bool:

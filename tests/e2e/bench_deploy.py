@@ -141,7 +141,7 @@ def ways(make_project: Callable[..., Project], ec2: lab.Host) -> Iterator[dict[s
             BIND_ADDRESS="0.0.0.0",
             WATCH_SECONDS="0",
         )
-        project.set(PUBLIC_URL=f"http://{ec2.address}:{project.port}")
+        project.set(PUBLIC_URL=f"https://{ec2.address}:{project.tls_port}")
         known(project, ec2)
         made[name] = kind(project, ec2)
     yield made

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from ops import certificates
+from ops.settings import ADMIN, Settings
 from tests import lab
 
 T = TypeVar("T")
@@ -73,13 +75,39 @@ class Project:
     root: Path
     name: str
     port: int
+    tls_port: int
     environ: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
     @property
+    def settings(self) -> Settings:
+        """The settings as the project has them now."""
+        return Settings.load(self.root, self.environ)
+
+    @property
     def url(self) -> str:
-        """Return the address of the server's front door."""
-        return f"http://localhost:{self.port}"
+        """Return the address of the server's front door on this machine."""
+        return self.address("localhost")
+
+    def address(self, host: str) -> str:
+        """Return the address of its front door on a host."""
+        return f"{self.settings.scheme}://{host}:{self.settings.site_port}"
+
+    def login(self) -> dict[str, str]:
+        """Return what a client's environment needs to get in, beside the address."""
+        settings = self.settings
+        found = {}
+        if settings.tls == "private-ca":
+            certificates.keep_authority(settings)
+            found["MLFLOW_TRACKING_SERVER_CERT_PATH"] = str(certificates.authority_file(settings))
+        if settings.auth == "basic" and settings.admin_password is not None:
+            found["MLFLOW_TRACKING_USERNAME"] = ADMIN
+            found["MLFLOW_TRACKING_PASSWORD"] = settings.admin_password.reveal()
+        return found
+
+    def smoke(self, url: str = "") -> "subprocess.CompletedProcess[str]":
+        """Prove that the server at an address works, as somebody who has logged in."""
+        return self.invoke("smoke", "--url", url or self.url, environ=self.login())
 
     def invoke(
         self,
@@ -135,10 +163,11 @@ class Project:
     def client_environ(self) -> dict[str, str]:
         """Return the environment of a client's shell that has evaluated `invoke client-env`."""
         script = 'eval "$("$0" -m invoke client-env)"; export TMPDIR=$1 HOME=$1; env -0'
+        # Who somebody is, nobody but they can say.
         done = subprocess.run(
             ["sh", "-euc", script, sys.executable, str(self.root.parent / "client")],
             cwd=self.root,
-            env=self.environ,
+            env=self.environ | self.login(),
             capture_output=True,
             text=True,
             timeout=60,
@@ -260,10 +289,13 @@ def make_project(
             for key, value in os.environ.items()
             if not key.startswith(("MLFLOW_", "AWS_ACCESS", "AWS_SECRET"))
         }
-        project = Project(root, f"e2e-{name}", free_port(), environ | own, contents(root))
+        project = Project(
+            root, f"e2e-{name}", free_port(), free_port(), environ | own, contents(root)
+        )
         made.append(project)
         project.sweep()
-        project.set(STACK_NAME=project.name, HTTP_PORT=str(project.port), **settings)
+        ports = {"HTTP_PORT": str(project.port), "HTTPS_PORT": str(project.tls_port)}
+        project.set(STACK_NAME=project.name, **ports, **settings)
         if CA_FILE.exists():  # the lab may sit behind a private CA, as a company does
             project.set(BUILD_CA_FILE=str(CA_FILE))
         return project
@@ -290,12 +322,33 @@ def stack(make_project: Callable[..., Project], the_lab: lab.Lab) -> Project:
 
 
 @pytest.fixture(scope="session")
+def guarded(make_project: Callable[..., Project], the_lab: lab.Lab) -> Project:
+    """A stack as others reach it: with TLS and a login, up, shared likewise."""
+    project = make_project(
+        "guarded",
+        **s3_settings(the_lab, "s3://mlflow-artifacts/guarded"),
+        TLS="private-ca",
+        AUTH="basic",
+        WEB_WORKERS="2",
+    )
+    project.invoke("up", "--engine", "compose")
+    return project
+
+
+@pytest.fixture
+def logged_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients in this process be the admin of the module's `team`."""
+    for name, value in request.getfixturevalue("team").login().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
 def small(make_project: Callable[..., Project]) -> Project:
     """A second stack beside the first, under a public name, as behind a proxy that ends TLS.
 
     Each test gives it the settings it needs and brings it up.
     """
-    return make_project("small", PUBLIC_URL=PUBLIC_URL, WEB_WORKERS="1")
+    return make_project("small", PUBLIC_URL=PUBLIC_URL, AUTH="none", WEB_WORKERS="1")
 
 
 @pytest.fixture

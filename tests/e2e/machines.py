@@ -48,4 +48,4 @@ def on(machine: lab.Host, *words: str) -> str:
 
 def url(project: Project, machine: lab.Host) -> str:
     """Return the address of the server's front door on the host."""
-    return f"http://{machine.address}:{project.port}"
+    return project.address(machine.address)

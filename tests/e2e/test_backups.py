@@ -57,7 +57,7 @@ def team(
         WEB_WORKERS="1",
         WATCH_SECONDS="1",
     )
-    project.set(PUBLIC_URL=url(project, hosts[0]))
+    project.set(PUBLIC_URL=f"https://{hosts[0].address}:{project.tls_port}")
     known(project, hosts[0])
     for machine in hosts:
         sweep(project, machine)
@@ -97,9 +97,8 @@ def test_a_destroyed_host_comes_back_elsewhere_to_the_last_seconds(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # so long hangs who asks a dead host
     first, second = hosts
-    workload = Workload(
-        {**team.environ, "MLFLOW_TRACKING_URI": url(team, first)}, tmp_path / "record.json"
-    )
+    environ = {**team.environ, **team.login(), "MLFLOW_TRACKING_URI": url(team, first)}
+    workload = Workload(environ, tmp_path / "record.json")
     workload.log(megabytes=2)
     sql(team, first, "CREATE USER 'reader'@'%' IDENTIFIED BY 'reads-and-no-more'")
     triggers = sql(team, first, "SHOW TRIGGERS")
@@ -116,7 +115,7 @@ def test_a_destroyed_host_comes_back_elsewhere_to_the_last_seconds(
 
     # --- Another host, on which nothing is ---
     known(team, second)
-    team.set(**team_settings(second), PUBLIC_URL=url(team, second))
+    team.set(**team_settings(second), PUBLIC_URL=f"https://{second.address}:{team.tls_port}")
     team.invoke("verify")
     begin = time.monotonic()
     done = team.invoke("restore", "--host", team_host(second), "--confirm", team.name)
@@ -125,6 +124,7 @@ def test_a_destroyed_host_comes_back_elsewhere_to_the_last_seconds(
     team.invoke("deploy")
 
     load.uri = url(team, second)
+    team.login()  # by the CA's certificate for another address
     load.verify(before=died - LOSS_WINDOW)
     late = [moment for moment in load.moments.values() if moment > died - LOSS_WINDOW]
     measured(f"{load.writes} writes, {len(late)} of them in the last {LOSS_WINDOW} s")

@@ -19,6 +19,8 @@ from tests.e2e.load import Load
 from tests.e2e.machines import known, on, several, sweep, team_settings, url
 from tests.e2e.test_documents import blocks
 
+pytestmark = pytest.mark.usefixtures("logged_in")
+
 UPLOAD_SIZE = 200 * 1024**2
 
 # The last line of each step of a deploy.
@@ -58,7 +60,7 @@ def team(
         WATCH_SECONDS="3",
         DRAIN_SECONDS="120",
     )
-    project.set(PUBLIC_URL=f"http://{ec2.address}:{project.port}")
+    project.set(PUBLIC_URL=f"https://{ec2.address}:{project.tls_port}")
     known(project, ec2)
     sweep(project, ec2)  # of a run that was killed
     project.invoke("deploy")
@@ -227,7 +229,7 @@ def test_a_deploy_that_fails_leaves_the_old_release_serving(
     assert before["id"] == live(team)["id"]
     assert running == servers(team, ec2)
     assert f"failed: {step}" == json.loads(record(team, ec2)[-1])["result"]
-    team.invoke("smoke", "--url", url(team, ec2))
+    team.smoke(url(team, ec2))
 
 
 def test_a_server_that_dies_while_it_is_watched_is_taken_back(team: Project, ec2: lab.Host) -> None:
@@ -249,7 +251,7 @@ def test_a_server_that_dies_while_it_is_watched_is_taken_back(team: Project, ec2
     assert "draining the old server failed: going back" in done.stderr
     assert before["id"] == live(team)["id"]
     assert 1 == len(servers(team, ec2))
-    team.invoke("smoke", "--url", url(team, ec2))
+    team.smoke(url(team, ec2))
 
 
 def test_of_two_deploys_at_once_the_second_is_refused(team: Project) -> None:
@@ -303,14 +305,14 @@ def test_a_deploy_that_ends_after_any_step_leaves_a_stack_that_serves_and_can_be
             with team.start("deploy") as first:
                 reading(first, step)
                 end(first, ec2)
-            team.invoke("smoke", "--url", url(team, ec2))
+            team.smoke(url(team, ec2))
     done = team.invoke("deploy")
 
     assert "ended without letting go of the lock" in done.stderr
     assert "is live" in done.stderr
     assert 1 == len(servers(team, ec2))
     assert "ok" == live(team)["result"]
-    team.invoke("smoke", "--url", url(team, ec2))
+    team.smoke(url(team, ec2))
 
 
 def test_ctrl_c_after_the_switch_goes_back(team: Project, ec2: lab.Host) -> None:
@@ -329,14 +331,15 @@ def test_ctrl_c_after_the_switch_goes_back(team: Project, ec2: lab.Host) -> None
     assert before["id"] == live(team)["id"]
     assert "cancelled" == json.loads(record(team, ec2)[-1])["result"]
     assert 1 == len(servers(team, ec2))
-    team.invoke("smoke", "--url", url(team, ec2))
+    team.smoke(url(team, ec2))
 
 
 def test_a_host_is_looked_at_and_worked_on_from_here(team: Project, ec2: lab.Host) -> None:
     there = ("--host", f"{ec2.user}@{ec2.address}")
     assert "  healthy  " in team.invoke("status", *there).stdout
     [state] = json.loads(team.invoke("status", *there, "--json").stdout).values()
-    assert ["db", "web", "nginx"] == [each["name"] for each in state["services"]]
+    assert ["db", "web", "nginx", "certificates"] == [each["name"] for each in state["services"]]
+    assert state["certificate"]["names"] == [ec2.address, "localhost", "127.0.0.1", "::1"]
     assert all(each["memory_bytes"] > 1024**2 for each in state["services"])
 
     assert "uvicorn" in team.invoke("logs", *there, "--service", "web").stdout.lower()
@@ -351,7 +354,7 @@ def test_a_tunnel_leads_to_a_host_and_ends_with_ctrl_c(team: Project) -> None:
     with team.start("tunnel") as tunnel:
         assert tunnel.stdout is not None
         assert team.url == tunnel.stdout.readline().strip()
-        team.invoke("smoke", "--url", team.url)
+        team.smoke()
         tunnel.send_signal(signal.SIGINT)
         tunnel.communicate(timeout=30)
 

@@ -130,14 +130,14 @@ def test_a_locked_package_database_is_waited_for_and_said(bare: Bare) -> None:
 
 def test_what_was_prepared_is_deployed_to(bare: Bare) -> None:
     """The host reaches no registry: every image comes from this machine."""
-    url = f"http://{bare.host.address}:{bare.project.port}"
+    url = f"https://{bare.host.address}:{bare.project.tls_port}"
     bare.project.set(DEPLOY_HOST=bare.address, BIND_ADDRESS="0.0.0.0", PUBLIC_URL=url)
     bare.project.set(WEB_WORKERS="1", WATCH_SECONDS="0")
     done = bare.project.invoke("deploy", timeout=900)
 
     assert "first release" in done.stderr
     assert url == done.stdout.strip()
-    bare.project.invoke("smoke", "--url", url)
+    bare.project.smoke(url)
 
 
 def _answers(bare: Bare) -> bool:
