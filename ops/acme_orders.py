@@ -185,7 +185,7 @@ class Directory:
             raise self._invalid(error) from None
         except (messages.Error, errors.IssuanceError) as error:
             problem = error.error if isinstance(error, errors.IssuanceError) else error
-            code = problem.code or problem.typ
+            code = _code(problem)
             cause = f"the CA refuses: {code}: {_line(problem.detail or problem.title)}"
             raise OrderError(cause, REMEDIES.get(code, LOOK), self._until()) from None
         except errors.TimeoutError:
@@ -219,8 +219,8 @@ class Directory:
             for challenge in each.body.challenges
             if challenge.error is not None
         ]
-        causes = [f"{name}: {why.code}: {_line(why.detail)}" for name, why in found]
-        remedy = REMEDIES.get(found[0][1].code or "", LOOK)
+        causes = [f"{name}: {_code(why)}: {_line(why.detail)}" for name, why in found]
+        remedy = REMEDIES.get(_code(found[0][1]), LOOK)
         return OrderError(f"the CA could not verify {'; '.join(causes)}", remedy)
 
     def _until(self) -> datetime | None:
@@ -264,6 +264,11 @@ def _request(key: ec.EllipticCurvePrivateKey, names: Sequence[str]) -> bytes:
         .sign(key, SHA256())
     )
     return made.public_bytes(Encoding.PEM)
+
+
+def _code(problem: messages.Error) -> str:
+    """Return the kind of a problem; the library has none for what it does not know."""
+    return problem.typ.rpartition(":")[2]
 
 
 def _line(text: object) -> str:

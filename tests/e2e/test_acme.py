@@ -39,7 +39,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def web(folder: Path, port: int) -> Iterator[None]:
     """Serve a folder on this machine, as NGINX does on port 80."""
     with ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield
