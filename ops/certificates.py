@@ -54,7 +54,9 @@ def authority_file(settings: Settings) -> Path:
 def keep_authority(settings: Settings) -> None:
     """Write the private CA's certificate, if there is such a CA, where clients look for it."""
     file, text = authority_file(settings), authority(settings)
-    if settings.tls == "private-ca" and not (file.exists() and file.read_text("utf-8") == text):
+    if settings.tls != "private-ca" or not text:
+        return
+    if not (file.exists() and file.read_text("utf-8") == text):
         preflight.data_folder(settings.data)
         file.write_text(text, "utf-8")
 

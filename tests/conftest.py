@@ -31,7 +31,7 @@ from tests.aws import Aws, loader, running
 from tests.ssh_server import SshServer
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT_FILES = ("tasks.py", "ops", "compose", "nginx", "mlflow", "backup")
+PROJECT_FILES = ("tasks.py", "ops", "compose", "nginx", "mlflow", "backup", "certificates")
 
 
 def pytest_configure() -> None:

@@ -10,7 +10,7 @@ import pytest
 from invoke.collection import Collection
 
 import tasks
-from ops import stack, values
+from ops import certificates, stack, values
 from ops.settings import PARSERS, Settings
 from tests.conftest import ROOT
 
@@ -19,6 +19,7 @@ COMPOSE_FILES = sorted((ROOT / "compose").glob("*.yaml"))
 REQUIREMENTS = [
     *("requirements.txt", "requirements-dev.txt"),
     *("mlflow/requirements.txt", "backup/requirements.txt"),
+    "certificates/requirements.txt",
 ]
 LONG_RUNNING = ["db", "web", "nginx"]
 
@@ -94,7 +95,8 @@ def test_the_runbook_has_the_symptoms_that_errors_name(symptom: str) -> None:
 
 def test_every_file_that_contributing_sends_to_is_there() -> None:
     for name in re.findall(
-        r"`((?:tests|ops|docs|compose|nginx|mlflow|backup)/[\w./-]*)`", read("CONTRIBUTING.md")
+        r"`((?:tests|ops|docs|compose|nginx|mlflow|backup|certificates)/[\w./-]*)`",
+        read("CONTRIBUTING.md"),
     ):
         assert (ROOT / name).exists(), name
 
@@ -327,7 +329,69 @@ def test_the_images_of_backups_are_ours_and_the_database_s() -> None:
     assert "    image: ${BACKUP_IMAGE:?}\n    pull_policy: never\n" in service("backup", BACKUPS)
 
 
-@pytest.mark.parametrize("folder", ["compose", "nginx", "mlflow", "backup"])
+# --- The service of certificates, which is in overlays too ---
+
+CERTIFICATES, ACME = code(certificates.OVERLAY), code(certificates.PUBLIC_CA)
+
+
+@pytest.mark.parametrize("text", [CERTIFICATES, ACME], ids=["certificates", "acme"])
+def test_the_overlays_of_certificates_have_no_version_no_container_names_and_no_defaults(
+    text: str,
+) -> None:
+    assert not re.search(r"^version:", text, re.MULTILINE)
+    assert "container_name" not in text
+    assert re.findall(r"\$\{\w+:?-[^}]*\}", text) == []
+    assert re.findall(r"(?<!\$)\$\{\w+\}|(?<!\$)\$\w+", text) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '    user: "101:101"',
+        "    read_only: true",
+        "    cap_drop: [ALL]",
+        "    security_opt: [no-new-privileges:true]",
+        "    restart: unless-stopped",
+        "    healthcheck:",
+        "      mlflow-compose.secrets: ${SECRETS_DIGEST:?}",
+        "    image: ${CERTIFICATES_IMAGE:?}",
+        "    pull_policy: never",
+        "          memory: ${CERTIFICATES_MEMORY_LIMIT:?}",
+        "    secrets: [ca_secret]",
+    ],
+)
+def test_the_service_of_certificates_may_do_no_more_than_it_has_to(line: str) -> None:
+    assert f"{line}\n" in service("certificates", CERTIFICATES)
+
+
+def test_who_makes_certificates_by_itself_reaches_nobody_and_who_asks_for_them_no_database() -> (
+    None
+):
+    assert "    network_mode: none\n" in service("certificates", CERTIFICATES)
+    assert "networks:" not in CERTIFICATES
+    assert "    network_mode: !reset null\n" in service("certificates", ACME)
+    assert "    networks: [frontend]\n" in service("certificates", ACME)
+    assert "ports:" not in CERTIFICATES + ACME
+    assert "docker.sock" not in CERTIFICATES + ACME
+
+
+def test_who_asks_a_ca_has_no_key_to_one() -> None:
+    assert "    secrets: !override [acme_ca]\n" in service("certificates", ACME)
+    assert re.search(r"^secrets:\n  ca_secret: !reset null\n", ACME, re.MULTILINE)
+
+
+def test_nginx_reads_certificates_and_writes_none() -> None:
+    text = service("nginx", CERTIFICATES)
+
+    assert re.findall(r"source: (\w+)\n +target: (\S+)\n +read_only: true", text) == [
+        ("certificates", "/certificates"),
+        ("challenges", "/challenges"),
+    ]
+    # Whoever comes first to an empty volume says whose it is, and NGINX's image has no such folder.
+    assert text.count("nocopy: true") == 2
+
+
+@pytest.mark.parametrize("folder", ["compose", "nginx", "mlflow", "backup", "certificates"])
 def test_folders_of_configuration_hold_no_python(folder: str) -> None:
     assert [path for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".pyc"}] == []
 
@@ -461,6 +525,25 @@ def test_the_image_of_the_backup_service_has_the_modules_that_it_imports_and_no_
         "!backup/Dockerfile",
         "!backup/Dockerfile.dockerignore",
     }
+
+
+def test_the_image_of_the_certificate_service_has_what_it_imports_and_no_other_module() -> None:
+    ignored, *seen = read("certificates/Dockerfile.dockerignore").split()
+
+    assert set(certificates.MODULES) == closure("certifier")[0]
+    assert len(certificates.MODULES) == len({*certificates.MODULES})
+    assert ignored == "*"
+    assert {*seen} == {f"!{name}" for name in certificates.INPUTS} - {
+        "!certificates/Dockerfile",
+        "!certificates/Dockerfile.dockerignore",
+    }
+
+
+def test_the_certificate_service_is_given_every_package_that_it_imports_and_no_other() -> None:
+    wanted = re.findall(r"^([a-z][\w-]*)", read("certificates/requirements.in"), re.MULTILINE)
+
+    # `values` reads public keys of age with pyrage, and is asked for none here.
+    assert {*wanted} == closure("certifier")[1] - {"pyrage"}
 
 
 PACKAGES = {"dotenv": "python-dotenv", "botocore": "boto3"}
