@@ -5,6 +5,8 @@ not as text. https://acme-python.readthedocs.io
 """
 
 import hashlib
+import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,11 +83,15 @@ class Directory:
     webroot: Path
     """What NGINX serves on port 80."""
 
+    door: str
+    """Where NGINX is reached from here."""
+
     answer: requests.Response | None = field(default=None, init=False)
     """The last one that was a failure."""
 
     def order(self, names: Sequence[str]) -> Pair:
         """Return a certificate for these names, with a new key."""
+        self._served(names[0])
         with self._told():
             acme, account = self._open()
             key = new_key()
@@ -106,6 +112,36 @@ class Directory:
             first = pair.leaf.public_bytes(Encoding.PEM)
             wished, again = acme.renewal_time(first)
             return wished, again.astimezone(UTC)
+
+    def _served(self, name: str) -> None:
+        """Wait until NGINX shows what we lay out: it may start after us, and a CA counts failures.
+
+        Whether the world reaches it, nobody on this host can say, and the CA will.
+        """
+        word = secrets.token_urlsafe(16)
+        file = self.webroot / CHALLENGES / word
+        _publish(file, word)
+        host = f"[{name}]" if ":" in name else name
+        end = time.monotonic() + PATIENCE.total_seconds()
+        try:
+            while (seen := self._seen(word, host)) != "":
+                if time.monotonic() > end:
+                    raise OrderError(
+                        f"NGINX does not show on port 80 what a CA asks for: {seen}",
+                        "see what NGINX says: invoke logs --service nginx",
+                    )
+                time.sleep(1)
+        finally:
+            file.unlink(missing_ok=True)
+
+    def _seen(self, word: str, host: str) -> str:
+        """Return what is wrong with what NGINX shows; "" for nothing."""
+        url = f"{self.door}/{CHALLENGES}/{word}"
+        try:
+            answer = requests.get(url, headers={"Host": host}, timeout=5, allow_redirects=False)
+        except requests.exceptions.RequestException as error:
+            return f"no answer: {_line(error)}"
+        return "" if answer.ok and answer.text == word else f"HTTP {answer.status_code}"
 
     def _open(self) -> tuple[client.ClientV2, JWKEC]:
         """Return the CA with our account there, which is made the first time."""

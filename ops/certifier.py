@@ -30,6 +30,7 @@ __all__ = ["Acme", "Certifier", "Private", "main", "pause"]
 
 FOLDER, WEBROOT = Path("/certificates"), Path("/challenges")
 CA_SECRET = Path("/run/secrets/ca_secret")
+DOOR = "http://nginx:8080"
 
 TURN_SECONDS = 30.0
 """Between two looks. By the clock of the machine, which may be put right meanwhile."""
@@ -245,6 +246,7 @@ def issuer(environ: Mapping[str, str], folder: Path, webroot: Path, secret: Path
             ca_file=vouched if vouched and Path(vouched).stat().st_size else "",
             folder=folder / "acme",
             webroot=webroot,
+            door=DOOR,
         ),
         names,
     )

@@ -37,6 +37,8 @@ class Stub:
     answers: dict[str, Answer] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     agents: set[str] = field(default_factory=set)
+    hosts: list[str] = field(default_factory=list)
+    webroot: Path = Path("/nonexistent")
     on_challenge: Callable[[], object] = lambda: None
 
     @property
@@ -86,6 +88,10 @@ def stub() -> Iterator[Stub]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.path.startswith(f"/{CHALLENGES}/"):  # as NGINX
+                made.hosts.append(self.headers["Host"])
+                self.show(made.webroot / self.path[1:])
+                return
             made.asked.append(self.path)
             made.agents.add(self.headers["User-Agent"])
             if self.path == "/http":
@@ -100,6 +106,13 @@ def stub() -> Iterator[Stub]:
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(data)
+
+        def show(self, file: Path) -> None:
+            data = file.read_bytes() if file.exists() else b""
+            self.send_response(200 if data else 404)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
 
         do_GET = do_HEAD = do_POST = answer  # noqa: N815
 
@@ -117,7 +130,9 @@ def stub() -> Iterator[Stub]:
 
 @pytest.fixture
 def directory(stub: Stub, tmp_path: Path) -> Directory:
-    return Directory(f"{stub.url}/directory", "", "", tmp_path / "acme", tmp_path / "challenges")
+    webroot = tmp_path / "challenges"
+    stub.webroot = webroot
+    return Directory(f"{stub.url}/directory", "", "", tmp_path / "acme", webroot, stub.url)
 
 
 def refused(directory: Directory) -> OrderError:
@@ -281,14 +296,50 @@ def test_an_address_of_something_else_is_said(
     assert "\n" not in error.cause
 
 
-def test_nobody_there_is_said(tmp_path: Path) -> None:
+def test_nobody_there_is_said(directory: Directory) -> None:
     with socket.socket() as deaf:  # bound, and not listening
         deaf.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}/directory"
-        error = refused(Directory(url, "", "", tmp_path / "acme", tmp_path))
+        directory.url = url
+        error = refused(directory)
 
     assert error.cause.startswith(f"no answer from {url}: ")
     assert "ACME_DIRECTORY" in error.remedy
+
+
+# --- NGINX is not there yet ---
+
+
+def test_a_ca_is_not_asked_before_nginx_shows_what_it_will_look_for(
+    stub: Stub, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.acme_orders.PATIENCE", timedelta(seconds=0.5))
+    stub.webroot = Path("/nonexistent")
+    error = refused(directory)
+
+    assert error.cause == "NGINX does not show on port 80 what a CA asks for: HTTP 404"
+    assert stub.asked == []
+    assert [*(directory.webroot / CHALLENGES).iterdir()] == []
+
+
+def test_nginx_may_come_later(stub: Stub, directory: Directory) -> None:
+    where, stub.webroot = stub.webroot, Path("/nonexistent")
+    threading.Timer(0.5, lambda: setattr(stub, "webroot", where)).start()
+    stub.refuse("/newOrder", "serverInternal", "later", 500)
+
+    assert "later" in refused(directory).cause
+    assert len(stub.hosts) > 1
+
+
+@pytest.mark.parametrize(("name", "host"), [(NAME, NAME), ("2001:db8::1", "[2001:db8::1]")])
+def test_nginx_is_asked_by_the_name_that_it_serves(
+    stub: Stub, directory: Directory, name: str, host: str
+) -> None:
+    stub.refuse("/newOrder", "serverInternal", "later", 500)
+    with pytest.raises(OrderError):
+        directory.order([name])
+
+    assert stub.hosts == [host]
 
 
 # --- What is kept and shown meanwhile ---

@@ -402,7 +402,7 @@ def advised(tmp_path: Path, *answers: tuple[datetime | None, datetime] | OrderEr
                 raise given
             return given
 
-    return Acme(Advising("http://ca.test", "", "", tmp_path, tmp_path), [NAME])
+    return Acme(Advising("http://ca.test", "", "", tmp_path, tmp_path, ""), [NAME])
 
 
 def test_a_ca_may_wish_for_an_earlier_renewal_and_not_for_a_later_one(tmp_path: Path) -> None:
@@ -484,10 +484,12 @@ def test_the_same_secret_makes_the_certificate_of_the_same_ca(tmp_path: Path) ->
 
 def test_an_order_that_fails_says_so_with_its_exit_code(tmp_path: Path) -> None:
     acme = {"TLS": "acme", "ACME_DIRECTORY": "http://127.0.0.1:9/", "ACME_EMAIL": ""}
+    (tmp_path / "challenges").write_text("no folder")
     done = run(tmp_path, "once", **acme, ACME_CA_FILE="/dev/null")
 
     assert done.returncode == 1
-    assert "no answer from http://127.0.0.1:9/" in done.stderr
+    assert "NotADirectoryError" in done.stderr
+    assert json.loads(run(tmp_path, "state").stdout)["by"] == "http://127.0.0.1:9/"
     assert "Traceback" not in done.stderr
 
 
