@@ -8,7 +8,7 @@ import ssl
 import time
 from urllib.parse import urlsplit
 
-from ops import console, routes
+from ops import certificates, console, front_door, routes
 from ops.checks import Check, Finding, NotChecked, fail, ok, warn
 from ops.front_door import FrontDoor, RequestError
 from ops.patient import Patient
@@ -17,9 +17,8 @@ __all__ = ["CHECKS"]
 
 TIMEOUT_SECONDS = 10
 HTTPS = 443
-DAY = 86400
-DAYS_LEFT = 21
-"""Certificates of 90 days are renewed at 30: below this, renewal has failed for over a week."""
+LATE = 4
+"""Renewal begins with the last third of a certificate's life: with the last quarter it is late."""
 
 FOREIGN = "doctor.invalid"
 """No name of anybody (RFC 2606)."""
@@ -57,7 +56,7 @@ def tls(patient: Patient) -> Finding:
     parts = urlsplit(patient.settings.url)
     name, port = parts.hostname or "", parts.port or HTTPS
     try:
-        left = _days_left(name, port)
+        begin, end = _validity(name, port, certificates.authority(patient.settings))
     except ssl.SSLCertVerificationError as error:
         return fail(
             f"{name}: {error.verify_message}",
@@ -68,20 +67,24 @@ def tls(patient: Patient) -> Finding:
             f"no TLS at {name}:{port}: {error}",
             f"see that what ends TLS runs, and that port {port} is open to you",
         )
-    if left < DAYS_LEFT:
-        return warn(f"the certificate ends in {left} days", "see why it was not renewed")
-    return ok(f"the certificate fits {name}, {left} days left")
+    left = console.duration(end - time.time())
+    if end - time.time() < (end - begin) / LATE:
+        return warn(f"the certificate ends in {left}", "see why it was not renewed")
+    return ok(f"the certificate fits {name}, {left} left")
 
 
-def _days_left(name: str, port: int) -> int:
-    context = ssl.create_default_context()
+def _validity(name: str, port: int, authority: str) -> tuple[float, float]:
+    """Return from when until when a certificate is valid, in seconds since 1970."""
+    context = front_door.trust(authority)
     with (
         socket.create_connection((name, port), timeout=TIMEOUT_SECONDS) as plain,
         context.wrap_socket(plain, server_hostname=name) as shown,
     ):
         certificate = shown.getpeercert() or {}
-    ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-    return int((ends - time.time()) // DAY)
+    begin, end = (
+        float(ssl.cert_time_to_seconds(str(certificate[key]))) for key in ("notBefore", "notAfter")
+    )
+    return begin, end
 
 
 def answers(patient: Patient) -> Finding:

@@ -22,6 +22,7 @@ __all__ = [
     "headers",
     "local",
     "through",
+    "trust",
     "wait",
 ]
 
@@ -159,16 +160,21 @@ def _login(name: str, password: str) -> dict[str, str]:
     return urllib3.make_headers(basic_auth=f"{name}:{password}", basic_auth_encoding="utf-8")
 
 
-def _tls(certificate: str, ca: str) -> dict[str, Any]:
-    if not certificate:
-        return {}
+def trust(ca: str) -> ssl.SSLContext:
+    """Return what TLS needs to trust whom this machine trusts, and a CA given as PEM."""
     context = ssl.create_default_context()
     if ca:
         # What was given is believed, whoever signed it (default since Python 3.13).
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.load_verify_locations(cadata=ca)
+    return context
+
+
+def _tls(certificate: str, ca: str) -> dict[str, Any]:
+    if not certificate:
+        return {}
     return {
-        "ssl_context": context,
+        "ssl_context": trust(ca),
         "server_hostname": certificate,
         "assert_hostname": certificate,
     }

@@ -113,9 +113,13 @@ def paths(settings: Settings, where: str) -> dict[str, str]:
     found = {
         f"{name.partition('-')[0].upper()}_FILE": f"{where}/{name}" for name in files(settings)
     }
-    if settings.database_host:  # Compose fills names in before the overlay takes them away
-        found |= dict.fromkeys(("MYSQL_PASSWORD_FILE", "MYSQL_ROOT_PASSWORD_FILE"), "/dev/null")
-    return found
+    # Compose fills names in before an overlay takes them away.
+    absent = []
+    if settings.database_host:
+        absent += ["MYSQL_PASSWORD_FILE", "MYSQL_ROOT_PASSWORD_FILE"]
+    if settings.tls == "acme":
+        absent += ["CA_SECRET_FILE"]
+    return found | dict.fromkeys(absent, "/dev/null")
 
 
 def digest(settings: Settings) -> str:

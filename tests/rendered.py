@@ -3,7 +3,7 @@
     python -m tests.rendered FOLDER
 
 writes `compose-<stack>.yaml` for each kind of stack, merged and with every value filled in, and
-NGINX's configuration as one file.
+NGINX's configuration of each as one file.
 """
 
 import re
@@ -24,7 +24,14 @@ MACHINE = Machine(2, 3840 * 1024**2)
 
 KINDS: dict[str, Mapping[str, Any]] = {
     "plain": {},
-    "guarded": BACKUPS,
+    "guarded": {**BACKUPS, "bind_address": "0.0.0.0", "tls": "private-ca", "auth": "basic"},
+    "public": {
+        "public_url": "https://mlflow.example.com",
+        "bind_address": "0.0.0.0",
+        "tls": "acme",
+        "auth": "basic",
+        "acme_email": "ops@example.com",
+    },
     "elsewhere": {
         "database_host": "mysql.example.com",
         "database_ca_file": str(ROOT / "LICENSE"),
@@ -108,10 +115,9 @@ def _reset(value: Any) -> bool:
     return isinstance(value, Tagged) and value.tag == "reset"
 
 
-def nginx_files() -> dict[str, str]:
-    """Return NGINX's configuration by path, that of a stack on this machine."""
-    made = settings("plain")
-    return nginx.files(ROOT, stack.host_names(made)) | nginx.identity("web")
+def nginx_files(kind: str) -> dict[str, str]:
+    """Return the configuration by path that NGINX has in a kind of stack."""
+    return nginx.files(ROOT, stack.site(settings(kind))) | nginx.identity("web")
 
 
 def flat(files: dict[str, str], name: str = "nginx.conf") -> Iterator[str]:
@@ -131,7 +137,8 @@ def main(folder: str) -> None:
     for kind in KINDS:
         text = yaml.safe_dump(described(kind), sort_keys=False)
         (Path(folder) / f"compose-{kind}.yaml").write_text(text, "utf-8")
-    (Path(folder) / "nginx.conf").write_text("\n".join(flat(nginx_files())), "utf-8")
+        configuration = "\n".join(flat(nginx_files(kind)))
+        (Path(folder) / f"nginx-{kind}.conf").write_text(configuration, "utf-8")
 
 
 if __name__ == "__main__":

@@ -367,10 +367,9 @@ def test_the_service_of_certificates_may_do_no_more_than_it_has_to(line: str) ->
 def test_who_makes_certificates_by_itself_reaches_nobody_and_who_asks_for_them_no_database() -> (
     None
 ):
-    assert "    network_mode: none\n" in service("certificates", CERTIFICATES)
-    assert "networks:" not in CERTIFICATES
-    assert "    network_mode: !reset null\n" in service("certificates", ACME)
-    assert "    networks: [frontend]\n" in service("certificates", ACME)
+    assert "    networks: [nobody]\n" in service("certificates", CERTIFICATES)
+    assert "  nobody:\n    internal: true\n" in CERTIFICATES
+    assert "    networks: !override [frontend]\n" in service("certificates", ACME)
     assert "ports:" not in CERTIFICATES + ACME
     assert "docker.sock" not in CERTIFICATES + ACME
 

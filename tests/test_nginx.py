@@ -33,7 +33,7 @@ def test_templates_are_filled_in_and_the_rest_is_copied() -> None:
         "snippets/proxy.conf",
         "snippets/refusals.conf",
         "snippets/stream.conf",
-        "snippets/tls.conf",
+        "snippets/certificate.conf",
         "snippets/unknown-address.conf",
         "snippets/unknown-name.conf",
     }
