@@ -26,15 +26,17 @@ __all__ = [
     "wait",
 ]
 
-API = "/api/2.0/mlflow"
-
 
 class RequestError(Exception):
-    """An answer that is not a success, or no answer (`status` 0)."""
+    """An answer that is not a success, or no answer (`status` 0).
 
-    def __init__(self, status: int, message: str) -> None:
+    `code` is MLflow's own name for it, such as RESOURCE_DOES_NOT_EXIST; empty if it has none.
+    """
+
+    def __init__(self, status: int, message: str, code: str = "") -> None:
         super().__init__(f"HTTP {status}: {message}" if status else message)
         self.status = status
+        self.code = code
 
 
 class FrontDoor:
@@ -77,15 +79,16 @@ class FrontDoor:
             raise RequestError(0, f"no answer from {self.url}: {error}") from None
         if answer.status >= 300:
             text = answer.data[:300].decode(errors="replace").strip()
-            raise RequestError(answer.status, text or answer.reason or "no message")
+            shown = text or answer.reason or "no message"
+            raise RequestError(answer.status, shown, _code(answer.data))
         return answer.data
 
-    def call(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def call(
+        self, method: str, path: str, body: Mapping[str, Any], version: str = "2.0"
+    ) -> dict[str, Any]:
         """Call MLflow's REST API; `body` becomes JSON, or the query of a GET."""
-        if method == "GET":
-            data = self.request(method, API + path, fields=body)
-        else:
-            data = self.request(method, API + path, json=body)
+        options = {"fields" if method == "GET" else "json": body}
+        data = self.request(method, f"/api/{version}/mlflow{path}", **options)
         try:
             answer = json.loads(data) if data else {}
         except ValueError:
@@ -99,7 +102,7 @@ class FrontDoor:
         try:
             answer = self._pool.request(
                 "GET",
-                f"{self.url}{API}/experiments/search?max_results=1",
+                f"{self.url}/api/2.0/mlflow/experiments/search?max_results=1",
                 headers={**self._headers, "Origin": origin},
             )
         except urllib3.exceptions.HTTPError as error:
@@ -123,6 +126,15 @@ def as_client(url: str) -> FrontDoor:
             "set it to the CA that signed the server's certificate, or take it away",
         ) from None
     return FrontDoor(url, headers, certificate=urlsplit(url).hostname or "", ca=text)
+
+
+def _code(data: bytes) -> str:
+    """Return what MLflow calls its error, if it is one of MLflow's."""
+    try:
+        said = json.loads(data)
+    except ValueError:
+        return ""
+    return str(said.get("error_code", "")) if isinstance(said, dict) else ""
 
 
 def local(settings: Settings) -> FrontDoor:

@@ -46,6 +46,35 @@ def test_an_answer_that_is_no_success_has_its_status_and_text(
     assert server.requests == [PROBE]  # and it was not tried again
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "x"}', "RESOURCE_DOES_NOT_EXIST"),
+        (b'{"error_code": "INVALID", "message": "' + b"x" * 1000 + b'"}', "INVALID"),
+        (b"{}", ""),
+        (b"[1]", ""),
+        (b"Permission denied", ""),
+    ],
+)
+def test_an_error_has_mlflow_s_name_for_it(server: StandInServer, body: bytes, code: str) -> None:
+    server.broken[PROBE] = (404, body)
+    with pytest.raises(RequestError) as caught:
+        FrontDoor(server.url).answers()
+
+    assert code == caught.value.code
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
+def test_another_version_of_the_api_is_asked_at_its_own_path(
+    server: StandInServer, method: str
+) -> None:
+    line = f"{method} /api/3.0/mlflow/roles/list"
+    server.broken[line] = (200, b'{"roles": []}')
+
+    assert {"roles": []} == FrontDoor(server.url).call(method, "/roles/list", {"a": "b"}, "3.0")
+    assert [line] == server.requests
+
+
 def test_an_empty_answer_shows_the_reason(server: StandInServer) -> None:
     server.broken[PROBE] = (502, b"")
     with pytest.raises(RequestError, match="HTTP 502: Bad Gateway"):
