@@ -12,6 +12,7 @@ __all__ = [
     "ask_hidden",
     "duration",
     "marked",
+    "piped",
     "progress",
     "result",
     "result_json",
@@ -65,6 +66,11 @@ def ask_hidden(question: str) -> str | None:
         return getpass(question, sys.stderr)
     except EOFError:
         return ""
+
+
+def piped() -> str:
+    """Return the line that another program hands over, without its end."""
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 @contextmanager

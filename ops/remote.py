@@ -1,7 +1,8 @@
 """Looking at servers, here or on hosts over SSH: what the tasks with `--host` call."""
 
 import shlex
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from ops import (
     audit,
@@ -16,13 +17,14 @@ from ops import (
     smoke,
 )
 from ops.errors import OpsError, refusal
+from ops.front_door import FrontDoor
 from ops.paper import PaperHost
 from ops.release import Release
 from ops.settings import Settings
 from ops.site import Site
 from ops.states import Status
 
-__all__ = ["execute", "logs", "show_releases", "show_status", "smoke_test", "tunnel"]
+__all__ = ["execute", "logs", "reached", "show_releases", "show_status", "smoke_test", "tunnel"]
 
 
 def show_status(hosts: str, *, as_json: bool) -> None:
@@ -81,6 +83,16 @@ def door(site: Site) -> AbstractContextManager[int]:
     """Lead a port of this machine, which is yielded, to a host's own front door."""
     listens = front_door.address(site.settings)
     return fleet.over_ssh(site).forward(site.settings.site_port, listens)
+
+
+@contextmanager
+def reached(settings: Settings, hosts: str) -> Iterator[FrontDoor]:
+    """Yield the front door of this machine's server, or of the one of a host."""
+    if not hosts:
+        yield front_door.local(settings)
+        return
+    with fleet.reach(settings, hosts) as found, door(only(found)) as port:
+        yield front_door.through(settings, port)
 
 
 def logs(hosts: str, service: str, *, follow: bool) -> None:

@@ -248,6 +248,17 @@ def test_nobody_is_asked_for_a_secret_where_there_is_no_terminal(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("text", "line"), [("", ""), ("a b \n", "a b "), ("a\r\nb\n", "a"), ("a", "a")]
+)
+def test_what_is_piped_in_is_one_line_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, text: str, line: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text, newline=""))
+
+    assert line == console.piped()
+
+
 @pytest.mark.parametrize(("typed", "got"), [(b"open sesame\n", "'open sesame'"), (b"\x04", "''")])
 def test_what_is_typed_for_a_secret_is_not_shown(typed: bytes, got: str) -> None:
     ours, its = pty.openpty()

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ops import remote
+from ops import remote as looking
 from ops.errors import OpsError
 from ops.settings import Settings
 from ops.site import Facts, Site
-from tests.conftest import FakeHost, a_release
+from ops.ssh import SshHost
+from tests.conftest import FakeHost, StandInServer, a_release
 
 
 @pytest.fixture
@@ -36,13 +37,13 @@ def test_releases_are_listed_newest_first_with_result_and_the_live_one_marked(
     record = [json.dumps({"release": old.id, "result": "ok", "previous": "0" * 64})]
     facts = Facts(releases={each.id: each for each in (old, new)}, live=old, record=record)
     monkeypatch.setattr(Site, "facts", lambda _: facts)
-    remote.show_releases("", as_json=True)
+    looking.show_releases("", as_json=True)
     rows = json.loads(capsys.readouterr().out)
 
     assert [(new.id, "unknown", False), (old.id, "ok", True)] == [
         (row["id"], row["result"], row["live"]) for row in rows
     ]
-    remote.show_releases("", as_json=False)
+    looking.show_releases("", as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert "rollback to x" in lines[0]
     assert " live " in lines[1]
@@ -53,7 +54,7 @@ def test_a_record_that_was_changed_is_warned_of(
 ) -> None:
     assert reached
     monkeypatch.setattr(Site, "facts", lambda _: Facts(record=["{}"]))
-    remote.show_releases("", as_json=True)
+    looking.show_releases("", as_json=True)
 
     assert "the audit record was changed at line 1" in capsys.readouterr().err
 
@@ -64,7 +65,7 @@ def test_a_service_that_is_not_there_is_refused(
     assert reached
     monkeypatch.setattr(Site, "facts", lambda _: Facts(live=a_release()))
     with pytest.raises(OpsError, match="there is no service 'x'") as caught:
-        remote.logs("host", "x", follow=False)
+        looking.logs("host", "x", follow=False)
 
     assert 2 == caught.value.code
 
@@ -75,27 +76,27 @@ def test_a_host_without_a_release_has_no_logs(
     assert reached
     monkeypatch.setattr(Site, "facts", lambda _: Facts())
     with pytest.raises(OpsError, match="no live release"):
-        remote.logs("host", "web", follow=False)
+        looking.logs("host", "web", follow=False)
 
 
 @pytest.mark.parametrize("command", ["", "  "])
 def test_no_command_is_refused(command: str) -> None:
     with pytest.raises(OpsError, match="no command is given"):
-        remote.execute("host", command, dry=False)
+        looking.execute("host", command, dry=False)
 
 
 def test_what_is_for_one_host_refuses_several(reached: list[Site]) -> None:
     reached.append(reached[0])
     with pytest.raises(OpsError, match="several hosts"):
-        remote.execute("a,b", "true", dry=False)
+        looking.execute("a,b", "true", dry=False)
 
 
 def test_a_command_s_exit_code_is_ours() -> None:
     with pytest.raises(OpsError, match="exit code 7 from: docker ps") as caught:
-        remote.ended(7, ("docker", "ps"))
+        looking.ended(7, ("docker", "ps"))
 
     assert 7 == caught.value.code
-    remote.ended(0, ("true",))
+    looking.ended(0, ("true",))
 
 
 def test_without_a_host_it_is_this_machine(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,9 +105,29 @@ def test_without_a_host_it_is_this_machine(project: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("ops.server.show_status", lambda **_: asked.append("status"))
     monkeypatch.setattr("ops.server.logs", lambda *_, **__: asked.append("logs"))
     monkeypatch.setattr("ops.server.smoke_test", lambda url: asked.append(f"smoke {url}"))
-    remote.show_status("", as_json=False)
-    remote.logs("", "", follow=False)
-    remote.smoke_test("", "")
-    remote.smoke_test("host", "http://x")
+    looking.show_status("", as_json=False)
+    looking.logs("", "", follow=False)
+    looking.smoke_test("", "")
+    looking.smoke_test("host", "http://x")
 
     assert ["status", "logs", "smoke ", "smoke http://x"] == asked
+
+
+def test_the_front_door_of_a_host_is_reached_through_ssh_under_the_public_name(
+    reached: list[Site], remote: SshHost, server: StandInServer
+) -> None:
+    settings = Settings(http_port=server.port, public_url="https://x.example")
+    reached[:] = [Site(remote, settings)]
+    with looking.reached(settings, "host") as door:
+        assert f":{server.port}" not in door.url
+        door.answers()
+    with looking.reached(settings, "") as door:
+        assert door.url.endswith(f":{server.port}")
+
+    assert ["x.example"] == server.hosts
+
+
+def test_the_front_doors_of_several_hosts_are_refused(reached: list[Site]) -> None:
+    reached.append(reached[0])
+    with pytest.raises(OpsError, match="several hosts"), looking.reached(Settings(), "a,b"):
+        pass
