@@ -9,6 +9,7 @@ THERE_HELP = "on this host, over SSH, instead of this machine: [user@]name[:port
 YES_HELP = "agree to the changes beforehand, where nobody is there to ask"
 JSON_HELP = "print one JSON document, for scripts"
 REGION_HELP = "an AWS region such as eu-central-1; else the one of your AWS configuration"
+RESOURCE_HELP = "experiment:NAME or its id, model:NAME, prompt:NAME; * instead of a name is all"
 Hosts = list[str] | None
 
 
@@ -460,3 +461,91 @@ def drill(
     from ops.restore import Asked
 
     proof.drill(Asked(id, None, key), every(host), as_json=json)
+
+
+@task(
+    iterable=["host"],
+    help={
+        "name": "what they log in with",
+        "admin": "let them do everything",
+        "generate": "make a password and print it, once; else it is typed, or piped in",
+        "host": THERE_HELP,
+    },
+)
+def add_user(
+    c: Context, name: str, admin: bool = False, generate: bool = False, host: Hosts = None
+) -> None:
+    """Let somebody log in, with a password that is typed, piped in or made."""
+    for_real(c)
+    from ops import people
+
+    people.add(name, every(host), admin=admin, generate=generate)
+
+
+@task(
+    iterable=["host"],
+    help={
+        "name": "the user",
+        "host": THERE_HELP,
+        "confirm": "the name again, instead of typing it",
+    },
+)
+def remove_user(c: Context, name: str, host: Hosts = None, confirm: str = "") -> None:
+    """Let somebody log in no more, once their name was typed; what they logged stays."""
+    for_real(c)
+    from ops import people
+
+    people.remove(name, every(host), confirm=confirm)
+
+
+@task(
+    iterable=["host"],
+    help={
+        "name": "the user; of admin, ADMIN_PASSWORD in .env changes too",
+        "generate": "make a password and print it, once; else it is typed, or piped in",
+        "host": THERE_HELP,
+    },
+)
+def set_password(c: Context, name: str, generate: bool = False, host: Hosts = None) -> None:
+    """Give somebody another password, typed, piped in or made."""
+    for_real(c)
+    from ops import people
+
+    people.set_password(name, every(host), generate=generate)
+
+
+@task(
+    iterable=["host"],
+    help={
+        "name": "the user",
+        "resource": RESOURCE_HELP,
+        "permission": "READ, USE, EDIT or MANAGE; DENY forbids, whatever else is granted",
+        "host": THERE_HELP,
+    },
+)
+def grant(c: Context, name: str, resource: str, permission: str, host: Hosts = None) -> None:
+    """Let somebody do this much: invoke grant ana experiment:churn READ."""
+    for_real(c)
+    from ops import people
+
+    people.grant(name, resource, permission, every(host))
+
+
+@task(iterable=["host"], help={"name": "the user", "resource": RESOURCE_HELP, "host": THERE_HELP})
+def revoke(c: Context, name: str, resource: str, host: Hosts = None) -> None:
+    """Take back what grant gave: invoke revoke ana experiment:churn."""
+    for_real(c)
+    from ops import people
+
+    people.revoke(name, resource, every(host))
+
+
+@task(
+    iterable=["host"],
+    help={"name": "only this user, with every grant", "host": THERE_HELP, "json": JSON_HELP},
+)
+def list_users(_c: Context, name: str = "", host: Hosts = None, json: bool = False) -> None:
+    """List who may log in, who is an admin, and how many grants each has."""
+    from ops import people
+
+    people.show(name, every(host), as_json=json)

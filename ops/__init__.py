@@ -44,6 +44,8 @@
   together), `fleet` (the hosts a command is for), `dry` (a host imagined for a dry run); `builds`,
   `deploys` and `remote` are what the tasks call, and `activity`: who did what. `policies`: what IAM
   has to allow for all of it.
+- People who log in: `passwords`, `resources` (what one can have a right to), `users` (who there is
+  on a server, and with which rights); `people` is what the tasks call.
 - A database brought back: `homes` (where it is to be), `scratch` (a MySQL on restored data that
   nobody else reaches), `artifacts` (what it needs in S3), `restore`; `evidence` (what a drill
   leaves), `drill`; `backups` orders, lists and verifies.

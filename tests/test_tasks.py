@@ -14,10 +14,11 @@ import tasks
 from tests.conftest import ROOT, StandInServer
 
 NAMES = [
-    *("audit", "backup", "backup-key", "build", "client-env", "create-bucket", "deploy", "doctor"),
-    *("down", "drill", "exec", "hosts", "list-backups", "logs", "policy", "prepare", "provision"),
-    *("push", "releases", "restore", "rollback", "smoke", "status", "terminate", "trust", "tunnel"),
-    *("up", "verify", "whoami"),
+    *("add-user", "audit", "backup", "backup-key", "build", "client-env", "create-bucket"),
+    *("deploy", "doctor", "down", "drill", "exec", "grant", "hosts", "list-backups", "list-),
+    *(users", "logs", "policy", "prepare", "provision", "push", "releases", "remove-user"),
+    *("restore", "revoke", "rollback", "set-password", "smoke", "status", "terminate", "trust"),
+    *("tunnel", "up", "verify", "whoami"),
 ]
 HEAVY = ["boto3", "botocore", "rich", "psutil", "urllib3", "dotenv", "paramiko"]
 
