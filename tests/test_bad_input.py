@@ -301,8 +301,16 @@ ADDRESSES = [
         "BIND_ADDRESS of another machine",
         "BIND_ADDRESS 192.0.2.1 is no address of this machine",
         "use 127.0.0.1 (this machine only)",
-        env="BIND_ADDRESS='192.0.2.1'\n",
+        env="BIND_ADDRESS='192.0.2.1'\nTLS='off'\nAUTH='none'\nALLOW_INSECURE='true'\n",
     ),
+    Row(
+        "a server for others without NGINX",
+        "others reach https://localhost:443, and the embedded engine has neither login nor TLS",
+        "use the compose engine",
+        env="BIND_ADDRESS='0.0.0.0'\n",
+    ),
+    refused("BIND_ADDRESS='0.0.0.0'\nAUTH='none'", "AUTH=none lets all of them in"),
+    refused("BIND_ADDRESS='0.0.0.0'\nTLS='off'", "TLS=off sends what they log in with in clear"),
 ]
 
 ARTIFACTS = [

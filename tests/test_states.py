@@ -29,6 +29,7 @@ def test_a_status_becomes_plain_json() -> None:
             }
         ],
         "backups": None,
+        "certificate": None,
     }
 
 
