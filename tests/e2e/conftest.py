@@ -93,16 +93,28 @@ class Project:
         """Return the address of its front door on a host."""
         return f"{self.settings.scheme}://{host}:{self.settings.site_port}"
 
+    @property
+    def admin(self) -> tuple[str, str]:
+        """The user that MLflow was made with."""
+        password = self.settings.admin_password
+        assert password is not None
+        return ADMIN, password.reveal()
+
+    @property
+    def ca(self) -> str:
+        """The file of the private CA's certificate."""
+        settings = self.settings
+        certificates.keep_authority(settings)
+        return str(certificates.authority_file(settings))
+
     def login(self) -> dict[str, str]:
         """Return what a client's environment needs to get in, beside the address."""
         settings = self.settings
         found = {}
         if settings.tls == "private-ca":
-            certificates.keep_authority(settings)
-            found["MLFLOW_TRACKING_SERVER_CERT_PATH"] = str(certificates.authority_file(settings))
+            found["MLFLOW_TRACKING_SERVER_CERT_PATH"] = self.ca
         if settings.auth == "basic" and settings.admin_password is not None:
-            found["MLFLOW_TRACKING_USERNAME"] = ADMIN
-            found["MLFLOW_TRACKING_PASSWORD"] = settings.admin_password.reveal()
+            found["MLFLOW_TRACKING_USERNAME"], found["MLFLOW_TRACKING_PASSWORD"] = self.admin
         return found
 
     def smoke(self, url: str = "") -> "subprocess.CompletedProcess[str]":
