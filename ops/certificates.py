@@ -1,20 +1,40 @@
 """The certificate of the front door: what the service that has it made is made of, and told."""
 
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cryptography import x509
+
 from ops import preflight
+from ops.errors import refusal
+from ops.key_pairs import Pair
 from ops.private_ca import Authority
 from ops.settings import Settings
 
-__all__ = ["INPUTS", "MEMORY", "MODULES", "OVERLAY", "PUBLIC_CA", "authority", "names"]
+__all__ = [
+    "FILES",
+    "INPUTS",
+    "MEMORY",
+    "MODULES",
+    "OVERLAY",
+    "PUBLIC_CA",
+    "authority",
+    "given",
+    "names",
+    "paths",
+    "require_given",
+]
 
 OVERLAY = "compose/certificates.yaml"
 """The overlay of a stack that makes its certificate itself."""
 
 PUBLIC_CA = "compose/public-ca.yaml"
 """The overlay over that one of a stack that asks a CA for it."""
+
+FILES = "compose/certificate-files.yaml"
+"""The overlay of a stack whose certificate somebody else makes."""
 
 MODULES = ("errors", "values", "key_pairs", "private_ca", "acme_orders", "certifier")
 """What the service has of this package; a test compares it with what those import."""
@@ -44,6 +64,51 @@ def names(settings: Settings) -> list[str]:
     bound = ip_address(settings.bind_address)
     also = [] if bound.is_unspecified else [str(bound)]
     return list(dict.fromkeys([public, *HERE, *also]))
+
+
+def paths(settings: Settings) -> dict[str, str]:
+    """Return where NGINX finds the certificate with its chain, and its key."""
+    if settings.tls == "files":
+        return {"CHAIN": "/run/secrets/tls_certificate", "KEY": "/run/secrets/tls_key"}
+    return {"CHAIN": "/certificates/live/chain.pem", "KEY": "/certificates/live/key.pem"}
+
+
+def given(settings: Settings) -> dict[str, str]:
+    """Return the texts of a certificate and a key that are files of somebody's, as secrets."""
+    files = {"tls_certificate": settings.tls_certificate_file, "tls_key": settings.tls_key_file}
+    return {name: Path(file).read_text("utf-8") for name, file in files.items() if file}
+
+
+def require_given(settings: Settings) -> None:
+    """Refuse files that are no certificate of this server that is valid now, with its key."""
+    try:
+        problem = _problem(settings) if settings.tls == "files" else ""
+    except (ValueError, TypeError, x509.ExtensionNotFound) as error:
+        problem = str(error)
+    if problem:
+        raise refusal(
+            f"the certificate in {settings.tls_certificate_file} is not to be used: {problem}",
+            "set TLS_CERTIFICATE_FILE to the certificate with its chain, the server's own first, "
+            "and TLS_KEY_FILE to its key without a passphrase, both as PEM",
+        )
+
+
+def _problem(settings: Settings) -> str:
+    texts, host = given(settings), urlsplit(settings.url).hostname or ""
+    pair = Pair(texts["tls_certificate"].encode(), texts["tls_key"].encode())
+    if not any(_covers(name, host) for name in pair.names):
+        return f"it is for {', '.join(pair.names)}, and not for {host}"
+    ended = pair.end < datetime.now(UTC)
+    return f"it ended at {pair.end:%Y-%m-%d %H:%M} UTC" if ended else ""
+
+
+def _covers(name: str, host: str) -> bool:
+    """Say whether a name in a certificate is a host's, which it may begin with a star for.
+
+    https://www.rfc-editor.org/rfc/rfc9525#section-6.3
+    """
+    first, _, rest = host.partition(".")
+    return name.lower() == host or (bool(first and rest) and name.lower() == f"*.{rest}")
 
 
 def authority_file(settings: Settings) -> Path:

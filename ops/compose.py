@@ -10,6 +10,7 @@ from ops import (
     access_files,
     accounts,
     certificate_state,
+    certificates,
     console,
     envfile,
     front_door,
@@ -60,6 +61,7 @@ done
 def up(settings: Settings, host: LocalHost, *, migrate: bool) -> bool:
     """Bring the stack up and wait until it answers; return False when nothing had to change."""
     settings.require_for_backups()
+    certificates.require_given(settings)
     with preflight.only_one(settings.data):
         engine = images.engine(host)
         size = sizing.size(settings, [engine.machine])

@@ -9,6 +9,7 @@ from typing import Any
 
 from ops import (
     builds,
+    certificates,
     console,
     digests,
     fleet,
@@ -41,6 +42,7 @@ def deploy(hosts: str, *, migrate: bool) -> None:
     """Bring hosts to the settings and files of this machine."""
     settings, local = Settings.load(), LocalHost()
     settings.require_for_backups()
+    certificates.require_given(settings)
     with fleet.reach(settings, hosts) as found:
         check_shared(settings, len(found))
         for site in found:
@@ -185,6 +187,7 @@ def rehearse(hosts: str, *, migrate: bool) -> None:
     """Print what a deploy would run and send; nothing is built, sent, written or connected to."""
     settings, local = Settings.load(), LocalHost()
     settings.require_for_backups()
+    certificates.require_given(settings)
     names = fleet.named(settings, hosts)
     check_shared(settings, len(names))
     missing = settings.missing_secrets()

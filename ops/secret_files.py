@@ -4,7 +4,7 @@ import base64
 import hashlib
 from pathlib import Path
 
-from ops import database, digests
+from ops import certificates, database, digests
 from ops.settings import ADMIN, Settings
 from ops.values import Secret
 
@@ -78,7 +78,7 @@ def _certificate_secrets(settings: Settings) -> dict[str, str]:
     if settings.tls == "acme":
         given = settings.acme_ca_file
         return {"acme_ca": Path(given).read_text("utf-8") if given else ""}
-    return {}
+    return certificates.given(settings)
 
 
 def _backup_secrets(settings: Settings) -> dict[str, str]:

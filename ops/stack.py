@@ -107,6 +107,7 @@ def compose_files(settings: Settings) -> tuple[str, ...]:
         TLS: settings.tls != "off",
         certificates.OVERLAY: _makes_certificates(settings),
         certificates.PUBLIC_CA: settings.tls == "acme",
+        certificates.FILES: settings.tls == "files",
     }
     return (BASE, *(name for name, wanted in given.items() if wanted))
 
@@ -187,6 +188,8 @@ def _tls(settings: Settings) -> dict[str, str]:
             "CERTIFICATE_NAMES": ",".join(certificates.names(settings)),
             "TLS": settings.tls,
         }
+    if settings.tls == "files":
+        found["CERTIFICATE_DIGEST"] = digests.texts(certificates.given(settings))
     if settings.tls == "acme":
         found |= {"ACME_DIRECTORY": settings.acme_directory, "ACME_EMAIL": settings.acme_email}
     return found
@@ -281,6 +284,7 @@ def site(settings: Settings) -> dict[str, str]:
         "PUBLIC_URL": settings.url,
         "LOGIN": settings.auth,
         "LISTEN": "plain" if settings.tls == "off" else "tls",
+        **certificates.paths(settings),
         # A client that asks for an address names no server in its handshake.
         "UNKNOWN": "address" if re.fullmatch(r"[0-9.]+|.*:.*", public) else "name",
         "ORIGINS": " ".join(f'"{origin}" 0;' for origin in origins(settings)),

@@ -32,6 +32,14 @@ KINDS: dict[str, Mapping[str, Any]] = {
         "auth": "basic",
         "acme_email": "ops@example.com",
     },
+    "given": {
+        "public_url": "https://mlflow.example.com",
+        "bind_address": "0.0.0.0",
+        "tls": "files",
+        "auth": "basic",
+        "tls_certificate_file": str(ROOT / "LICENSE"),
+        "tls_key_file": str(ROOT / "README.md"),
+    },
     "elsewhere": {
         "database_host": "mysql.example.com",
         "database_ca_file": str(ROOT / "LICENSE"),

@@ -4,11 +4,18 @@ Its overlays are in tests/test_contract.py.
 """
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ops import certificates
+from ops.errors import OpsError
+from ops.key_pairs import general_names, new_key, private_pem
 from ops.private_ca import Authority
 from ops.settings import Settings
 from ops.values import Secret
@@ -83,3 +90,71 @@ def test_the_ca_is_kept_for_clients_and_follows_the_names(private: Settings) -> 
     other = replace(private, public_url="https://other.example.test")
     certificates.keep_authority(other)
     assert file.read_text("utf-8") == certificates.authority(other) != first
+
+
+# --- A certificate of yours ---
+
+
+def files(folder: Path, *names: str, days: float = 30) -> dict[str, Any]:
+    """Make a certificate as somebody else would, with its key; return the settings of both."""
+    key, title, now = new_key(), x509.Name([]), datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(title)
+        .issuer_name(title)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=60))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName(general_names(names)), critical=False)
+        .sign(key, SHA256())
+    )
+    (folder / "chain.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(private_pem(key))
+    return {
+        "tls": "files",
+        "tls_certificate_file": str(folder / "chain.pem"),
+        "tls_key_file": str(folder / "key.pem"),
+    }
+
+
+@pytest.mark.parametrize("names", [["mlflow.example.com"], ["*.example.com"], ["x.y", "10.0.0.7"]])
+def test_a_certificate_of_ours_by_a_name_or_a_star_is_taken(
+    tmp_path: Path, names: list[str]
+) -> None:
+    host = names[-1].replace("*", "mlflow")
+    given = Settings(public_url=f"https://{host}", **files(tmp_path, *names))
+
+    certificates.require_given(given)
+    assert set(certificates.given(given)) == {"tls_certificate", "tls_key"}
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "said"),
+    [
+        (["other.example.com"], 30, "it is for other.example.com, and not for mlflow.example.com"),
+        (["*.com"], 30, "not for mlflow.example.com"),
+        (["mlflow.example.com"], -1, "it ended at "),
+    ],
+)
+def test_a_certificate_of_another_name_or_time_is_refused(
+    tmp_path: Path, names: list[str], days: int, said: str
+) -> None:
+    given = Settings(public_url="https://mlflow.example.com", **files(tmp_path, *names, days=days))
+    with pytest.raises(OpsError, match="is not to be used") as caught:
+        certificates.require_given(given)
+
+    assert said in caught.value.cause
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("wrong", ["key", "chain"])
+def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, wrong: str) -> None:
+    given = Settings(
+        public_url="https://mlflow.example.com", **files(tmp_path, "mlflow.example.com")
+    )
+    (tmp_path / f"{wrong}.pem").write_bytes(
+        private_pem(new_key()) if wrong == "key" else b"no certificate"
+    )
+    with pytest.raises(OpsError, match="is not to be used"):
+        certificates.require_given(given)
