@@ -19,17 +19,37 @@ User = tuple[str, str]
 """A name and a password."""
 
 
-class Guarded(Protocol):
-    """A stack with a login and TLS, up."""
+class Stack(Protocol):
+    """A stack with TLS and a login, up."""
 
     @property
-    def url(self) -> str: ...
-    @property
-    def ca(self) -> str: ...
-    @property
-    def admin(self) -> User: ...
+    def url(self) -> str:
+        """Return the address of its front door."""
+
+    def login(self) -> Mapping[str, str]:
+        """Return what a client's environment needs to get in."""
+
     def container(self, service: str) -> str:
         """Return the container of a service."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """The front door of such a stack, and who has the key."""
+
+    port: int
+    trust: ssl.SSLContext
+    admin: User
+
+    @classmethod
+    def of(cls, stack: Stack) -> "Door":
+        """Return the door of a stack."""
+        login = stack.login()
+        return cls(
+            port=urlsplit(stack.url).port or 443,
+            trust=ssl.create_default_context(cafile=login["MLFLOW_TRACKING_SERVER_CERT_PATH"]),
+            admin=(login["MLFLOW_TRACKING_USERNAME"], login["MLFLOW_TRACKING_PASSWORD"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -58,27 +78,15 @@ class Answer:
         return json.loads(self.body)
 
 
-def port(door: Guarded) -> int:
-    """Return the port of the door."""
-    return urlsplit(door.url).port or 443
-
-
-def trust(door: Guarded) -> ssl.SSLContext:
-    """Return what accepts the door's certificate and no other."""
-    return ssl.create_default_context(cafile=str(door.ca))
-
-
 def basic(user: User) -> dict[str, str]:
     """Return the header that says who asks."""
     return {"Authorization": f"Basic {b64encode(':'.join(user).encode()).decode()}"}
 
 
 @contextmanager
-def connection(door: Guarded, seconds: float = 60) -> Iterator[http.client.HTTPSConnection]:
+def connection(door: Door, seconds: float = 60) -> Iterator[http.client.HTTPSConnection]:
     """Open a connection that may carry several requests."""
-    made = http.client.HTTPSConnection(
-        "localhost", port(door), timeout=seconds, context=trust(door)
-    )
+    made = http.client.HTTPSConnection("localhost", door.port, timeout=seconds, context=door.trust)
     try:
         yield made
     finally:
@@ -104,7 +112,7 @@ def send(
 
 
 def ask(
-    door: Guarded,
+    door: Door,
     user: User | None,
     method: str,
     path: str,
@@ -120,7 +128,7 @@ def ask(
         return send(made, method, path, body, named)
 
 
-def let_in(door: Guarded, user: User) -> None:
+def let_in(door: Door, user: User) -> None:
     """Wait until the door knows a user, as a client of MLflow would that is told to come later."""
     deadline = time.monotonic() + 120
     while (answer := ask(door, user, "GET", "/version")).status == 429:
@@ -130,11 +138,11 @@ def let_in(door: Guarded, user: User) -> None:
 
 
 @contextmanager
-def wire(door: Guarded, seconds: float = 20) -> Iterator[ssl.SSLSocket]:
+def wire(door: Door, seconds: float = 20) -> Iterator[ssl.SSLSocket]:
     """Open a connection that carries whatever bytes are written."""
     with (
-        socket.create_connection(("127.0.0.1", port(door)), seconds) as bare,
-        trust(door).wrap_socket(bare, server_hostname="localhost") as made,
+        socket.create_connection(("127.0.0.1", door.port), seconds) as bare,
+        door.trust.wrap_socket(bare, server_hostname="localhost") as made,
     ):
         yield made
 
@@ -150,7 +158,7 @@ def rest(made: ssl.SSLSocket) -> bytes:
     return b"".join(parts)
 
 
-def raw(door: Guarded, request: bytes, seconds: float = 20) -> bytes:
+def raw(door: Door, request: bytes, seconds: float = 20) -> bytes:
     """Send bytes as they are; return everything that comes back before the connection closes."""
     with wire(door, seconds) as made:
         made.sendall(request)

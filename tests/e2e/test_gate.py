@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.asking import API, Guarded, ask, basic, connection, raw, send, statuses
+from tests.e2e.asking import API, Door, Stack, ask, basic, connection, raw, send, statuses
 
 HERE = Path(__file__).parent
 KNOWN = HERE / "routes.txt"
@@ -84,10 +84,16 @@ TRICKS = (
 )
 
 
-def found_in(door: Guarded) -> list[str]:
+@pytest.fixture(scope="module")
+def door(guarded: Stack) -> Door:
+    """The door of a stack that others reach."""
+    return Door.of(guarded)
+
+
+def found_in(stack: Stack) -> list[str]:
     """Return the routes of the MLflow that the server runs."""
     done = subprocess.run(
-        ["docker", "exec", "--interactive", door.container("web"), "python", "-W", "ignore", "-"],
+        ["docker", "exec", "--interactive", stack.container("web"), "python", "-W", "ignore", "-"],
         input=(HERE / "routes.py").read_bytes(),
         capture_output=True,
         check=False,
@@ -104,7 +110,7 @@ def known() -> Iterator[tuple[str, str, bool]]:
         yield method, re.sub(r"{\w+}", "1", path), any(part in path for part in CLOSED)
 
 
-def test_every_route_of_mlflow_is_known(guarded: Guarded) -> None:
+def test_every_route_of_mlflow_is_known(guarded: Stack) -> None:
     now, before = set(found_in(guarded)), set(KNOWN.read_text("utf-8").splitlines())
     assert len(now) > 1000
     assert now == before, (
@@ -115,9 +121,9 @@ def test_every_route_of_mlflow_is_known(guarded: Guarded) -> None:
     )
 
 
-def test_a_stranger_gets_no_further_than_the_door_on_any_route(guarded: Guarded) -> None:
+def test_a_stranger_gets_no_further_than_the_door_on_any_route(door: Door) -> None:
     wrong = []
-    with connection(guarded) as made:
+    with connection(door) as made:
         for method, path, closed in known():
             answer = send(made, method, path)
             expected = 403 if closed else 401
@@ -128,11 +134,11 @@ def test_a_stranger_gets_no_further_than_the_door_on_any_route(guarded: Guarded)
     assert [] == wrong
 
 
-def test_a_wrong_password_gets_no_further_than_the_door_on_any_route(guarded: Guarded) -> None:
+def test_a_wrong_password_gets_no_further_than_the_door_on_any_route(door: Door) -> None:
     """From some on they are told to come later: no longer asked about, no nearer either."""
 
     def attempt(route: tuple[str, str, bool]) -> tuple[int, bool]:
-        answer = ask(guarded, (guarded.admin[0], f"not for {route[1]}"), *route[:2])
+        answer = ask(door, (door.admin[0], f"not for {route[1]}"), *route[:2])
         return answer.status, answer.by_mlflow
 
     routes = list(known())
@@ -147,32 +153,30 @@ def test_a_wrong_password_gets_no_further_than_the_door_on_any_route(guarded: Gu
     assert (401, False) in answers
 
 
-def test_what_is_closed_is_closed_to_the_admin_too(guarded: Guarded) -> None:
+def test_what_is_closed_is_closed_to_the_admin_too(door: Door) -> None:
     closed = [(method, path) for method, path, shut in known() if shut]
     assert len(closed) > 200
-    with connection(guarded) as made:
+    with connection(door) as made:
         for method, path in [*closed, ("GET", "/metrics")]:
-            answer = send(made, method, path, headers=basic(guarded.admin))
+            answer = send(made, method, path, headers=basic(door.admin))
             assert (403, False) == (answer.status, answer.by_mlflow), (method, path)
             if method != "HEAD":
                 assert "FEATURE_DISABLED" == answer.json["error_code"]
 
 
-def test_what_is_open_is_passed_on_for_the_admin(guarded: Guarded) -> None:
-    with connection(guarded) as made:
+def test_what_is_open_is_passed_on_for_the_admin(door: Door) -> None:
+    with connection(door) as made:
         for method, path, closed in known():
             if method == "GET" and not closed:
-                answer = send(made, method, path, headers=basic(guarded.admin))
+                answer = send(made, method, path, headers=basic(door.admin))
                 assert answer.by_mlflow, (path, answer)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_no_way_of_writing_a_path_leads_a_stranger_past_the_door(
-    guarded: Guarded, method: str
-) -> None:
+def test_no_way_of_writing_a_path_leads_a_stranger_past_the_door(door: Door, method: str) -> None:
     for path in TRICKS:
         request = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        answer = raw(guarded, request.encode())
+        answer = raw(door, request.encode())
         [status] = statuses(answer)
         assert status in (400, 401, 403, 404), (path, answer)
         assert b"x-frame-options" not in answer.lower(), (path, answer)
@@ -209,12 +213,12 @@ def test_no_way_of_writing_a_path_leads_a_stranger_past_the_door(
 )
 @pytest.mark.parametrize("user", ["nobody", "admin"])
 def test_no_way_of_writing_a_request_line_leads_around_the_gate(
-    guarded: Guarded, line: str, user: str
+    door: Door, line: str, user: str
 ) -> None:
     """The admin's may be served, where it is one that NGINX takes: by MLflow, or not at all."""
-    named = basic(guarded.admin)["Authorization"] if user == "admin" else "none"
+    named = basic(door.admin)["Authorization"] if user == "admin" else "none"
     head = f"{line}\r\nHost: localhost\r\nAuthorization: {named}\r\nConnection: close\r\n\r\n"
-    answer = raw(guarded, head.encode())
+    answer = raw(door, head.encode())
     found = statuses(answer)
     assert len(found) <= 1, answer
     refused = {400, 403, 404, 405, 421, 505}
@@ -236,7 +240,7 @@ def test_no_way_of_writing_a_request_line_leads_around_the_gate(
         "/signup",
     ],
 )
-def test_no_way_of_writing_a_path_opens_what_is_closed(guarded: Guarded, path: str) -> None:
+def test_no_way_of_writing_a_path_opens_what_is_closed(door: Door, path: str) -> None:
     """Each of them answers 200 to the admin where it is open."""
     first, _, rest = path[1:].partition("/")
     ways = [
@@ -270,26 +274,24 @@ def test_no_way_of_writing_a_path_opens_what_is_closed(guarded: Guarded, path: s
             f"/{first}/{rest}".replace("mlflow", "%6dlflow"),
         ),
     ]
-    named = f"Host: localhost\r\nAuthorization: {basic(guarded.admin)['Authorization']}"
+    named = f"Host: localhost\r\nAuthorization: {basic(door.admin)['Authorization']}"
     for way in ways:
         request = f"GET {way} HTTP/1.1\r\n{named}\r\nConnection: close\r\n\r\n"
-        [status] = statuses(raw(guarded, request.encode()))
+        [status] = statuses(raw(door, request.encode()))
         assert status in (400, 403, 404, 405), way
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 405, 413])
-def test_every_answer_tells_the_browser_what_it_may_do(guarded: Guarded, status: int) -> None:
-    admin = guarded.admin
+def test_every_answer_tells_the_browser_what_it_may_do(door: Door, status: int) -> None:
+    admin = door.admin
     answer = {
-        200: lambda: ask(guarded, admin, "GET", "/"),
-        400: lambda: ask(guarded, admin, "GET", "/x/../version"),
-        401: lambda: ask(guarded, None, "GET", "/"),
-        403: lambda: ask(guarded, admin, "GET", "/metrics"),
-        404: lambda: ask(guarded, admin, "GET", "/nowhere"),
-        405: lambda: ask(guarded, admin, "PROPFIND", "/"),
-        413: lambda: ask(
-            guarded, admin, "POST", "/graphql", headers={"Content-Length": "1000000000"}
-        ),
+        200: lambda: ask(door, admin, "GET", "/"),
+        400: lambda: ask(door, admin, "GET", "/x/../version"),
+        401: lambda: ask(door, None, "GET", "/"),
+        403: lambda: ask(door, admin, "GET", "/metrics"),
+        404: lambda: ask(door, admin, "GET", "/nowhere"),
+        405: lambda: ask(door, admin, "PROPFIND", "/"),
+        413: lambda: ask(door, admin, "POST", "/graphql", headers={"Content-Length": "1000000000"}),
     }[status]()
     assert status == answer.status
     policy = dict(
@@ -307,8 +309,8 @@ def test_every_answer_tells_the_browser_what_it_may_do(guarded: Guarded, status:
 
 
 def test_a_browser_is_held_to_tls_but_not_for_other_servers_on_this_machine(
-    guarded: Guarded,
+    door: Door,
 ) -> None:
-    by_address = ask(guarded, None, "GET", "/", headers={"Host": "127.0.0.1"})
+    by_address = ask(door, None, "GET", "/", headers={"Host": "127.0.0.1"})
     assert "max-age=63072000" == by_address.header("strict-transport-security")
-    assert "" == ask(guarded, None, "GET", "/").header("strict-transport-security")
+    assert "" == ask(door, None, "GET", "/").header("strict-transport-security")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.asking import API, Answer, Guarded, User, ask, let_in
+from tests.e2e.asking import API, Answer, Door, Stack, User, ask, let_in
 
 API_3 = "/api/3.0/mlflow"
 AJAX = "/ajax-api/2.0/mlflow"
@@ -28,7 +28,7 @@ Request = tuple[str, str, bytes | dict[str, Any] | None]
 class World:
     """One of everything, made by the admin, and the users who come to it."""
 
-    door: Guarded
+    door: Door
     users: dict[str, User | None]
     experiment: str = ""
     run: str = ""
@@ -127,14 +127,15 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(guarded: Guarded) -> Iterator[World]:
+def world(guarded: Stack) -> Iterator[World]:
     """One of everything, gone afterwards."""
-    made = World(guarded, {"admin": guarded.admin, "stranger": None})
-    let_in(guarded, guarded.admin)
+    door = Door.of(guarded)
+    made = World(door, {"admin": door.admin, "stranger": None})
+    let_in(door, door.admin)
     for role in ROLES:
         if role not in made.users:
             made.users[role] = user = made.fresh_user()
-            let_in(guarded, user)
+            let_in(door, user)
     made.experiment = made.fresh_experiment()
     made.run = made.fresh_run()
     made.model = made.fresh_model()
