@@ -64,6 +64,7 @@ def lock(session: nox.Session) -> None:
     for name in (
         *("mlflow/requirements", "backup/requirements", "certificates/requirements"),
         *("requirements", "requirements-dev"),
+        *("tests/e2e/tools/scanners", "tests/e2e/tools/old-client"),
     ):
         session.run(
             *("uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"),
