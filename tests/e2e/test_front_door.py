@@ -274,8 +274,8 @@ class Bench:
 
     def nginx(self) -> str:
         """Start NGINX with the files of this repository."""
-        site = stack.site(Settings(public_url=f"http://{NAME}", auth="none"))
-        files = nginx.files(ROOT, site) | nginx.identity("web")
+        given = Settings(public_url=f"http://{NAME}", auth="none", open_features="gateway")
+        files = nginx.files(ROOT, stack.site(given)) | nginx.identity("web")
         for name, text in files.items():
             (self.folder / name).parent.mkdir(exist_ok=True)
             (self.folder / name).write_text(text, "utf-8")
@@ -370,7 +370,6 @@ def standing() -> Iterator[Bench]:
     "path",
     [
         "/gateway/chat/pieces",
-        "/ajax-api/3.0/mlflow/assistant/pieces",
         f"{ARTIFACTS}/pieces",
         "/ajax-api/2.0/mlflow-artifacts/artifacts/pieces",
     ],
