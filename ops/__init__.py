@@ -34,7 +34,7 @@
   `tarball`, `vault` (the place in S3), `manifest` (what a backup says of itself), `donor` (MySQL as
   it is asked), `base` (a copy of it), `dump` (it as
   SQL), `shipping` (its logs), `fetching` (a backup unpacked);
-  `keeper` is its main program. `accounts`: the users of MySQL that it takes.
+  `keeper` is its main program. `accounts`: the users of MySQL.
 - Engines, which do the work: `environment` and `embedded`, `compose`; `engines` chooses one.
 - `smoke` proves a server. `server` is what the tasks call on this machine.
 - Deploying: `release` (what a host needs to run one state of the stack), `audit` (the record of

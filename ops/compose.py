@@ -268,9 +268,8 @@ def start_database(settings: Settings, host: LocalHost) -> None:
         done = host.follow(words, detail)
     if done.code != 0:
         raise start_failure(settings, host, words, done.err)
-    if settings.backups_destination:
-        inside = stack.compose(settings, "exec", "--no-TTY", "db")
-        accounts.provide(host, inside, secret_files.backup_password(settings))
+    inside = stack.compose(settings, "exec", "--no-TTY", "db")
+    accounts.provide(host, inside, secret_files.passwords(settings))
 
 
 def run_migration(

@@ -18,7 +18,8 @@ def address(settings: Settings) -> str:
 def uri(settings: Settings) -> str:
     """Return the address that a process of the server image opens.
 
-    The password comes from the option file: neither `ps` nor `docker inspect` shows it.
+    User and password come from the option file, which is another one for the server than for the
+    migration job: neither `ps` nor `docker inspect` shows them.
     """
     options = "charset=utf8mb4&read_default_file=/run/secrets/mysql_client"
-    return f"mysql+pymysql://mlflow@{address(settings)}/mlflow?{options}"
+    return f"mysql+pymysql://{address(settings)}/mlflow?{options}"

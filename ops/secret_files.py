@@ -8,7 +8,10 @@ from ops import certificates, database, digests
 from ops.settings import ADMIN, Settings
 from ops.values import Secret
 
-__all__ = ["backup_password", "digest", "files", "paths", "revealed", "s3_credentials"]
+__all__ = ["CLIENT", "digest", "files", "passwords", "paths", "revealed", "s3_credentials"]
+
+CLIENT = "_client"
+"""How the names of the option files end with which users come to the stack's own MySQL."""
 
 
 def files(settings: Settings) -> dict[str, str]:
@@ -25,20 +28,35 @@ def files(settings: Settings) -> dict[str, str]:
 
 
 def _database_secrets(settings: Settings) -> dict[str, str]:
-    password = revealed(settings.mysql_password)
-    client = f'[client]\npassword = "{password}"\n'
+    owner = _option_file("mlflow", settings.mysql_password)
     if settings.database_host:
-        # With a CA, PyMySQL speaks TLS only, to a server that proves its name.
+        # With a CA, PyMySQL speaks TLS only, to a server that proves its name. There is one user.
+        client = f"{owner}ssl-ca = /run/secrets/database_ca\n"
         return {
-            "mysql_client": f"{client}ssl-ca = /run/secrets/database_ca\n",
+            "mysql_client": client,
+            "web_client": client,
             "database_ca": Path(settings.database_ca_file).read_text("utf-8"),
         }
+    users = passwords(settings).items()
     return {
-        "mysql_password": password,
+        "mysql_password": revealed(settings.mysql_password),
         "mysql_root_password": revealed(settings.mysql_root_password),
-        "mysql_client": client,
-        **_backup_secrets(settings),
+        "mysql_root_client": _option_file("root", settings.mysql_root_password),
+        "mysql_client": owner,
+        **{f"{user}{CLIENT}": _option_file(user, password) for user, password in users},
     }
+
+
+def _option_file(user: str, password: Secret | None) -> str:
+    return f'[client]\nuser = {user}\npassword = "{revealed(password)}"\n'
+
+
+def passwords(settings: Settings) -> dict[str, Secret]:
+    """Return the users that are made in the stack's own MySQL, with their passwords."""
+    made = {"web": settings.mysql_web_password}
+    if settings.backups_destination:
+        made["backup"] = settings.backup_password
+    return {user: Secret(revealed(password)) for user, password in made.items()}
 
 
 def webhook_key(settings: Settings) -> str:
@@ -81,22 +99,6 @@ def _certificate_secrets(settings: Settings) -> dict[str, str]:
     return certificates.given(settings)
 
 
-def _backup_secrets(settings: Settings) -> dict[str, str]:
-    if not settings.backups_destination:
-        return {}
-    given = {"root": settings.mysql_root_password, "backup": settings.backup_password}
-    root, backup = (
-        f'[client]\nuser = {user}\npassword = "{revealed(password)}"\n'
-        for user, password in given.items()
-    )
-    return {"mysql_root_client": root, "backup_client": backup}
-
-
-def backup_password(settings: Settings) -> Secret:
-    """Return the password with which the backup service comes to MySQL."""
-    return Secret(revealed(settings.backup_password))
-
-
 def s3_credentials(settings: Settings) -> str:
     """Return an AWS credentials file; an empty one leaves boto3 to the role of the machine."""
     if not settings.s3_access_key_id:
@@ -116,7 +118,7 @@ def paths(settings: Settings, where: str) -> dict[str, str]:
     # Compose fills names in before an overlay takes them away.
     absent = []
     if settings.database_host:
-        absent += ["MYSQL_PASSWORD_FILE", "MYSQL_ROOT_PASSWORD_FILE"]
+        absent += ["MYSQL_PASSWORD_FILE", "MYSQL_ROOT_PASSWORD_FILE", "MYSQL_ROOT_CLIENT_FILE"]
     if settings.tls == "acme":
         absent += ["CA_SECRET_FILE"]
     return found | dict.fromkeys(absent, "/dev/null")

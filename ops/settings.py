@@ -19,7 +19,8 @@ __all__ = ["ADMIN", "GENERATED", "ROOT", "Settings", "of_a_client"]
 ROOT = Path(__file__).resolve().parent.parent
 
 GENERATED = (
-    *("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE", "BACKUP_PASSWORD"),
+    *("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE"),
+    *("MYSQL_WEB_PASSWORD", "BACKUP_PASSWORD"),
     *("ADMIN_PASSWORD", "SESSION_KEY", "WEBHOOK_KEY", "CA_SECRET"),
 )
 """Secrets made on first use and kept in `.env`; losing them loses what they lock."""
@@ -145,6 +146,7 @@ class Settings:
     mysql_password: Secret | None = None
     mysql_root_password: Secret | None = None
     kek_passphrase: Secret | None = None
+    mysql_web_password: Secret | None = None
     backup_password: Secret | None = None
     admin_password: Secret | None = None
     session_key: Secret | None = None
@@ -320,6 +322,7 @@ class Settings:
         """Return the generated secrets that `.env` does not hold yet."""
         used = {
             "MYSQL_ROOT_PASSWORD": not self.database_host,
+            "MYSQL_WEB_PASSWORD": not self.database_host,
             "BACKUP_PASSWORD": bool(self.backups_destination),
             "ADMIN_PASSWORD": self.auth == "basic",
             "SESSION_KEY": self.auth == "basic",

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ops import audit, nginx, stack
+from ops import accounts, audit, nginx, secret_files, stack
 from ops.containers import Container, containers
 from ops.errors import OpsError
 from ops.hosts import Host
@@ -87,11 +87,18 @@ class Site:
         self.host.check(("tee", draft), LOOK_AT_HOST, stdin=f"DB_VOLUME={name}\n".encode())
         self.host.check(("mv", "-T", draft, self.path(VOLUME)), LOOK_AT_HOST)
 
-    def backup_password(self, release: Release) -> Secret:
-        """Return the password with which a release's backup service comes to MySQL."""
-        [name] = (name for name in release.secrets if name.startswith("backup_client-"))
-        text = self.host.check(("cat", self.path("secrets", name)), LOOK_AT_HOST)
-        return Secret(text.rpartition('password = "')[2].rpartition('"')[0])
+    def passwords(self, release: Release) -> dict[str, Secret]:
+        """Return the users of MySQL that a release has made, with their passwords.
+
+        One of an earlier version has fewer.
+        """
+        found = {}
+        for user in accounts.RIGHTS:
+            for name in release.secrets:
+                if name.startswith(f"{user}{secret_files.CLIENT}-"):
+                    text = self.host.check(("cat", self.path("secrets", name)), LOOK_AT_HOST)
+                    found[user] = Secret(text.rpartition('password = "')[2].rpartition('"')[0])
+        return found
 
     def facts(self) -> Facts:
         """Read what is there: the releases, which one is live, the containers."""

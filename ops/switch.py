@@ -89,6 +89,11 @@ class Switch:
         if "db" in self.new.services:
             self.site.set_volume(self.site.volume())
             self.up("--wait", f"--wait-timeout={START_SECONDS}", "db")
+            # Its own, which are others than those of .env where this is an earlier release.
+            users = self.site.passwords(self.new)
+            if users:
+                inside = self.compose("exec", "--no-TTY", "db")
+                accounts.provide(self.site.host, inside, users)
 
     def start_certificates(self) -> None:
         """Have NGINX's certificate made, as the new release describes it."""
@@ -96,9 +101,6 @@ class Switch:
 
     def start_backups(self) -> None:
         """Have the backup service run as the new release describes it."""
-        inside = self.compose("exec", "--no-TTY", "db")
-        # Its own, which is another than that of .env where this is an earlier release.
-        accounts.provide(self.site.host, inside, self.site.backup_password(self.new))
         self.up("--wait", f"--wait-timeout={START_SECONDS}", "dump", "backup")
 
     def migrate(self, *, existing: bool) -> None:

@@ -113,6 +113,7 @@ def with_test_secrets(settings: Settings) -> Settings:
         mysql_password=Secret("mysql-password-1"),
         mysql_root_password=Secret("mysql-root-password-1"),
         kek_passphrase=Secret("kek-passphrase-1"),
+        mysql_web_password=Secret("mysql-web-password-1"),
         backup_password=Secret("backup-password-1"),
         admin_password=Secret("admin-password-1"),
         session_key=Secret("session-key-12345"),

@@ -75,6 +75,7 @@ def docker(settings: Settings, found: list[dict[str, Any]], **more: Result | str
         "bash": "",
         f"{line} config": "".join(f"{name} {text}\n" for name, text in HASHES.items()),
         f"{line} up": "",
+        f"{line} exec": "",
         f"{line} run": "",
         f"{line} stop": "",
         f"{line} down": "",
@@ -117,6 +118,9 @@ def test_the_first_up_builds_starts_the_database_migrates_and_starts_the_rest(
         ALL_UP,
     ]
     assert host.environs[0] == {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
+    [users] = host.given
+    assert b"'web'@'%' IDENTIFIED BY 'mysql-web-password-1'" in users
+    assert b"'backup'" not in users
 
 
 def test_with_a_database_elsewhere_none_is_started_and_none_is_looked_for(
@@ -576,13 +580,6 @@ def guarded_ready(guarded: Settings, server: StandInServer) -> Settings:
     return replace(guarded, http_port=server.port)
 
 
-def engine(settings: Settings, found: list[dict[str, Any]], **more: Result | str) -> FakeHost:
-    """Return the same machine, where commands in MySQL's container end well."""
-    host = docker(settings, found, **more)
-    host.answers[f"{' '.join(stack.compose(settings))} exec"] = ""
-    return host
-
-
 def done(host: FakeHost) -> list[str]:
     """Return what was done by Compose, in order, by its first words."""
     lines = [line.partition("backups.yaml ")[2] for line in host.lines]
@@ -593,7 +590,7 @@ def test_the_backup_service_s_user_is_there_before_it_starts(
     guarded_ready: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ops.preflight.port_free", lambda *_: None)
-    host = engine(guarded_ready, [], docker_image_inspect=FAILS)
+    host = docker(guarded_ready, [], docker_image_inspect=FAILS)
     up(guarded_ready, host)
 
     assert [line.partition(" --defaults")[0] for line in done(host)] == [
@@ -623,7 +620,7 @@ def test_a_stack_that_is_there_may_be_backed_up_from_now_on(
 ) -> None:
     monkeypatch.setattr("ops.preflight.port_free", lambda *_: None)
     before = replace(guarded_ready, backup_password=None)
-    host = engine(before, [], docker_volume_inspect="[]")
+    host = docker(before, [], docker_volume_inspect="[]")
 
     assert up(before, host)
     assert "BACKUP_PASSWORD='" in (before.root / ".env").read_text("utf-8")
@@ -651,7 +648,7 @@ def test_the_volume_of_a_restore_is_the_one_of_the_database(closed: Settings) ->
 
 def test_a_stack_is_brought_up_on_the_volume_that_is_named_now(guarded_ready: Settings) -> None:
     restored(guarded_ready, "mlflow-compose_db-2")
-    host = engine(guarded_ready, [])
+    host = docker(guarded_ready, [])
     compose.bring_up(guarded_ready, host)
 
     assert [line.partition(" --defaults")[0] for line in done(host)] == [

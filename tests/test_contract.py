@@ -255,10 +255,7 @@ def test_the_overlay_adds_its_services_and_what_mysql_has_in_common_with_them() 
     services = BACKUPS[BACKUPS.index("\nservices:\n") : BACKUPS.index("\nvolumes:\n")]
 
     assert re.findall(r"^  (\w+):$", services, re.MULTILINE) == ["db", *GUARDS]
-    assert re.findall(r"^    (\w+):", service("db", BACKUPS), re.MULTILINE) == [
-        "secrets",
-        "volumes",
-    ]
+    assert re.findall(r"^    (\w+):", service("db", BACKUPS), re.MULTILINE) == ["volumes"]
 
 
 @pytest.mark.parametrize("name", GUARDS)
@@ -318,7 +315,6 @@ def test_the_services_of_backups_write_to_a_volume_of_their_own_and_mysql_s_is_r
 
 
 def test_the_services_of_backups_have_the_secrets_of_their_own_user_only() -> None:
-    assert "    secrets: [mysql_root_client]\n" in service("db", BACKUPS)
     assert "    secrets: [backup_client]\n" in service("dump", BACKUPS)
     assert "    secrets: [backup_client, s3_credentials]\n" in service("backup", BACKUPS)
     assert "      AWS_SHARED_CREDENTIALS_FILE: /run/secrets/s3_credentials\n" in BACKUPS

@@ -27,11 +27,13 @@ def test_the_address_of_the_database_has_a_port(
     elsewhere = replace(settings, database_host=given, database_ca_file=os.devnull)
 
     assert database.address(elsewhere) == address
-    assert f"@{address}/mlflow?" in database.uri(elsewhere)
+    assert f"//{address}/mlflow?" in database.uri(elsewhere)
 
 
-def test_no_password_is_in_the_address_and_sqlalchemy_reads_it_as_meant(settings: Settings) -> None:
+def test_nobody_is_named_in_the_address_and_sqlalchemy_reads_it_as_meant(
+    settings: Settings,
+) -> None:
     url = sa.make_url(database.uri(settings))
 
-    assert (url.username, url.password, url.host, url.port) == ("mlflow", None, "db", 3306)
+    assert (url.username, url.password, url.host, url.port) == (None, None, "db", 3306)
     assert url.query["read_default_file"] == "/run/secrets/mysql_client"

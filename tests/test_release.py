@@ -78,7 +78,7 @@ def test_a_release_with_a_database_elsewhere_has_the_overlay(
     assert ["compose/compose.yaml", stack.EXTERNAL_DATABASE] == made.compose_files
     assert ("web", "nginx") == made.services
     assert ("db", "web", "nginx") == a_release().services
-    assert "@db.example.com:3306/" in variables["DATABASE_URI"]
+    assert "//db.example.com:3306/" in variables["DATABASE_URI"]
 
 
 def test_a_release_with_its_own_names_gives_compose_every_variable(settings: Settings) -> None:

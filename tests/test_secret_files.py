@@ -32,7 +32,11 @@ def test_the_secret_files_are_those_of_the_compose_file(settings: Settings) -> N
 
     assert sorted(files) == sorted(name for name, _ in named)
     assert {variable for _, variable in named} == set(secret_files.paths(full, "x"))
-    assert files["mysql_client"] == '[client]\npassword = "mysql-password-1"\n'
+    assert files["mysql_client"] == '[client]\nuser = mlflow\npassword = "mysql-password-1"\n'
+    assert files["web_client"] == '[client]\nuser = web\npassword = "mysql-web-password-1"\n'
+    assert files["mysql_root_client"] == (
+        '[client]\nuser = root\npassword = "mysql-root-password-1"\n'
+    )
     assert files["s3_credentials"] == (
         "[default]\naws_access_key_id = AKIA0\naws_secret_access_key = s3-secret-key\n"
     )
@@ -67,11 +71,14 @@ def test_the_secret_files_of_backups_are_those_of_the_overlay(guarded: Settings)
         name.partition("-")[0] for name in secret_files.files(without)
     }
     assert set(named.values()) < set(secret_files.paths(guarded, "x"))
-    assert files["mysql_root_client"] == (
-        '[client]\nuser = root\npassword = "mysql-root-password-1"\n'
-    )
     assert files["backup_client"] == '[client]\nuser = backup\npassword = "backup-password-1"\n'
-    assert secret_files.backup_password(guarded) == Secret("backup-password-1")
+
+
+def test_the_users_that_mysql_is_given_are_those_of_the_services(guarded: Settings) -> None:
+    server = {"web": Secret("mysql-web-password-1")}
+
+    assert secret_files.passwords(replace(guarded, backups_destination="")) == server
+    assert secret_files.passwords(guarded) == server | {"backup": Secret("backup-password-1")}
 
 
 def test_a_login_is_set_up_by_a_file_that_mlflow_reads_back_as_meant(settings: Settings) -> None:
@@ -81,7 +88,7 @@ def test_a_login_is_set_up_by_a_file_that_mlflow_reads_back_as_meant(settings: S
 
     assert config["mlflow"]["admin_password"] == "50% of = #1; \u00fc"
     assert config["mlflow"]["default_permission"] == "NO_PERMISSIONS"
-    assert config["mlflow"]["database_uri"].startswith("mysql+pymysql://mlflow@db:3306/mlflow?")
+    assert config["mlflow"]["database_uri"].startswith("mysql+pymysql://db:3306/mlflow?")
     assert by_name(guarded)["session_key"] == "session-key-12345"
 
 

@@ -203,7 +203,7 @@ def test_secrets_are_added_after_what_the_file_holds(tmp_path: Path, end: str) -
     assert [line.partition("=")[0] for line in lines[3:]] == [
         "MYSQL_ROOT_PASSWORD",
         "KEK_PASSPHRASE",
-        "WEBHOOK_KEY",
+        *("MYSQL_WEB_PASSWORD", "WEBHOOK_KEY"),
     ]
     assert settings.mysql_password == Secret(WORD)
     assert load(tmp_path) == settings
@@ -289,11 +289,12 @@ def test_a_database_elsewhere_is_not_what_the_backup_service_backs_up(tmp_path: 
     assert caught.value.code == 2
 
 
-def test_the_backup_service_s_password_is_made_anew_and_locks_nothing(tmp_path: Path) -> None:
+def test_the_passwords_of_services_are_made_anew_and_lock_nothing(tmp_path: Path) -> None:
     settings = load(tmp_path, BACKUPS_DESTINATION="s3://my-backups", MYSQL_PASSWORD=WORD)
 
     assert settings.missing_secrets() == [
-        *("MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE", "BACKUP_PASSWORD", "WEBHOOK_KEY"),
+        *("MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE"),
+        *("MYSQL_WEB_PASSWORD", "BACKUP_PASSWORD", "WEBHOOK_KEY"),
     ]
     assert settings.lost_secrets() == ["MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE"]
 

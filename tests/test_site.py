@@ -127,7 +127,7 @@ def test_a_volume_can_be_named_on_a_host_that_has_nothing_yet(
 
 
 @pytest.mark.parametrize("password", ["0123456789abcdef", "pass=word#1;0123", "a'b`c$d{e}f0123456"])
-def test_the_password_of_a_release_s_backup_service_is_the_one_in_its_file(
+def test_the_passwords_of_a_release_s_users_are_those_in_its_files(
     site: Site, guarded: Settings, password: str
 ) -> None:
     files = secret_files.files(replace(guarded, backup_password=Secret(password)))
@@ -136,7 +136,12 @@ def test_the_password_of_a_release_s_backup_service_is_the_one_in_its_file(
     for name, text in files.items():
         (folder / name).write_text(text, "utf-8")
 
-    assert password == site.backup_password(a_release(secrets=sorted(files))).reveal()
+    users = {"web": Secret("mysql-web-password-1"), "backup": Secret(password)}
+    older = [name for name in files if not name.startswith("web_")]
+
+    assert users == site.passwords(a_release(secrets=sorted(files)))
+    assert {"backup": Secret(password)} == site.passwords(a_release(secrets=older))
+    assert {} == site.passwords(a_release(secrets=["mysql_client-1", "mysql_root_client-1"]))
 
 
 LIVE = a_release()

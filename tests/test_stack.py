@@ -172,12 +172,14 @@ def test_a_database_elsewhere_is_spoken_to_with_tls_only(elsewhere: Settings) ->
 
     assert sorted(files) == [
         *("auth_config", "database_ca", "kek_passphrase", "mysql_client", "s3_credentials"),
-        *("session_key", "webhook_key"),
+        *("session_key", "web_client", "webhook_key"),
     ]
+    assert files["web_client"] == files["mysql_client"]
+    assert "user = mlflow\n" in files["mysql_client"]
     assert "ssl-ca = /run/secrets/database_ca\n" in files["mysql_client"]
     assert files["database_ca"] == "the CA\n"
     assert re.findall(r"^  (\w+):\n    file: ", text, re.MULTILINE) == ["database_ca"]
-    for gone in ("mysql_password", "mysql_root_password"):
+    for gone in ("mysql_password", "mysql_root_password", "mysql_root_client"):
         assert f"  {gone}: !reset null\n" in text
         assert stack.local_env(elsewhere)[f"{gone.upper()}_FILE"] == "/dev/null"
 

@@ -334,14 +334,16 @@ GUARDED: dict[str, Any] = {
     "variables": {"DB_VOLUME": "mlflow-compose_db"},
 }
 OLD_GUARDED = replace(OLD, **GUARDED, secrets=["backup_client-old", "kek_passphrase-1"])
-NEW_GUARDED = replace(NEW, **GUARDED, secrets=["backup_client-new", "kek_passphrase-1"])
+NEW_GUARDED = replace(
+    NEW, **GUARDED, secrets=["backup_client-new", "web_client-new", "kek_passphrase-1"]
+)
 
 
 def from_to(settings: Settings, host: Engine, old: Release, new: Release) -> Switch:
-    """Return the way between two releases; each one's password is its name."""
-    for name in ("old", "new"):
-        text = f'[client]\nuser = backup\npassword = "password-{name}"\n'
-        host.answers[f"cat {settings.stack_name}/secrets/backup_client-{name}"] = text
+    """Return the way between two releases; the passwords are the names of their files."""
+    for name in ("backup_client-old", "backup_client-new", "web_client-new"):
+        text = f'[client]\nuser = somebody\npassword = "password-{name}"\n'
+        host.answers[f"cat {settings.stack_name}/secrets/{name}"] = text
     services = [a_container(name) for name in old.services]
     return Switch(Site(host, settings), Facts(live=old, containers=services), new, old)
 
@@ -353,16 +355,27 @@ def compose_lines(host: Engine, release: Release) -> list[str]:
     return [word.partition(" --defaults")[0] for word in words]
 
 
-def test_the_user_of_the_backup_service_has_the_password_of_its_release(settings: Settings) -> None:
+def test_the_users_of_mysql_have_the_passwords_of_their_release(settings: Settings) -> None:
     host = Engine(BOTH)
-    from_to(settings, host, OLD, NEW_GUARDED).start_backups()
+    moved = from_to(settings, host, OLD, NEW_GUARDED)
+    moved.start_database()
+    moved.start_backups()
 
     assert [
+        "up --detach --no-deps --wait --wait-timeout=300 db",
         "exec --no-TTY db mysql",
         "up --detach --no-deps --wait --wait-timeout=300 dump backup",
     ] == compose_lines(host, NEW_GUARDED)
-    assert b"IDENTIFIED BY 'password-new'" in host.given[0]
-    assert "password-new" not in " ".join(host.lines)
+    for name in ("backup_client-new", "web_client-new"):
+        assert f"IDENTIFIED BY 'password-{name}'".encode() in host.given[-1]
+        assert f"password-{name}" not in " ".join(host.lines)
+
+
+def test_a_release_of_an_earlier_version_made_no_user_of_mysql(settings: Settings) -> None:
+    host = Engine(BOTH)
+    from_to(settings, host, OLD, NEW).start_database()
+
+    assert ["up --detach --no-deps --wait --wait-timeout=300 db"] == compose_lines(host, NEW)
 
 
 def test_the_file_that_names_the_volume_is_there_before_compose_reads_it(
@@ -414,7 +427,7 @@ def test_going_back_brings_mysql_and_the_backup_service_back_as_they_were(
         "exec --no-TTY db mysql",
         "up --detach --no-deps --wait --wait-timeout=300 dump backup",
     ] == compose_lines(host, OLD_GUARDED)
-    assert b"IDENTIFIED BY 'password-old'" in host.given[-1]
+    assert b"IDENTIFIED BY 'password-backup_client-old'" in host.given[-1]
     assert not host.ran("docker rm", "id-of-backup")
 
 

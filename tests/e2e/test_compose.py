@@ -40,7 +40,10 @@ pytestmark = pytest.mark.usefixtures("impatient")
 
 RUNNING = ("db", "web", "nginx")
 SERVICES = (*RUNNING, "migrate")
-SECRETS = ("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE", "S3_SECRET_ACCESS_KEY")
+SECRETS = (
+    *("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "MYSQL_WEB_PASSWORD"),
+    *("KEK_PASSPHRASE", "S3_SECRET_ACCESS_KEY"),
+)
 
 READ_UNCOMPILED = """
 import os, sys

@@ -86,3 +86,21 @@ def test_mysql_takes_who_comes_over_tls_and_root_from_inside_only(
 
     assert said in answer
     assert bool(said) == ("ERROR" in answer)
+
+
+CHANGE_TABLES = """
+import os, sqlalchemy as sa
+engine = sa.create_engine(os.environ["MLFLOW_BACKEND_STORE_URI"])
+for words in ("CREATE TABLE mine (a INT)", "DROP TABLE runs", "ALTER TABLE runs ADD a INT"):
+    with engine.connect() as connection:
+        try:
+            connection.execute(sa.text(words))
+        except sa.exc.OperationalError as error:
+            print(error.orig.args[1].partition(" ")[0])
+"""
+
+
+def test_the_server_changes_no_table(stack: Project) -> None:
+    said = output("docker", "exec", stack.container("web"), "python", "-c", CHANGE_TABLES)
+
+    assert said.split() == ["CREATE", "DROP", "ALTER"]
