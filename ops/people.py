@@ -10,8 +10,8 @@ from ops import consent, console, passwords, remote
 from ops.errors import refusal
 from ops.resources import Resource
 from ops.resources import permission as permission_of
-from ops.settings import Settings
-from ops.users import ADMIN, User, Users
+from ops.settings import ADMIN, Settings
+from ops.users import User, Users
 
 __all__ = ["add", "grant", "remove", "revoke", "set_password", "show"]
 

@@ -8,12 +8,10 @@ from typing import Any
 from ops.errors import OpsError, refusal
 from ops.front_door import FrontDoor, RequestError
 from ops.resources import EVERY, Resource
+from ops.settings import ADMIN
 from ops.values import Secret
 
-__all__ = ["ADMIN", "Grant", "User", "Users"]
-
-ADMIN = "admin"
-"""The user that the tasks themselves log in as; ADMIN_PASSWORD is its password."""
+__all__ = ["Grant", "User", "Users"]
 
 # What is given to one user is in a role that MLflow makes for that user alone.
 OWN_ROLE = re.compile(r"__user_[0-9]+__")
