@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 import ssl
 import time
@@ -167,5 +168,4 @@ def raw(door: Door, request: bytes, seconds: float = 20) -> bytes:
 
 def statuses(answers: bytes) -> list[int]:
     """Return the status of each answer on a connection."""
-    lines = [line for line in answers.split(b"\r\n") if line.startswith(b"HTTP/1.")]
-    return [int(line.split(b" ")[1]) for line in lines]
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3}) ", answers)]
