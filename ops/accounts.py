@@ -1,17 +1,29 @@
 """MySQL's users, each with the least it needs: made, and brought to what `.env` says.
 
 `mlflow`, which the image makes, owns the tables and changes them: the migration job's. `web` is the
-server's, `backup` the backup service's.
+server's, `backup` the backup service's. `inside` is how a command in MySQL's container begins.
 """
 
 from collections.abc import Mapping, Sequence
 
+from ops.errors import OpsError
 from ops.hosts import Host
 from ops.values import Secret
 
-__all__ = ["RIGHTS", "provide"]
+__all__ = ["REMEDY", "RIGHTS", "ROOT", "accepted", "as_root", "login", "provide"]
 
-CLIENT = ("mysql", "--defaults-extra-file=/run/secrets/mysql_root_client", "--batch")
+ROOT = "root"
+"""MySQL's own administrator."""
+
+REMEDY = "see what it says: invoke logs --service db; was .env made with this database?"
+
+# $1 the user. The first line of stdin is the password, the rest is SQL. The secret file that is in
+# the container may be older: it stays as it was when the container was made.
+CLIENT = """
+IFS= read -r MYSQL_PWD && export MYSQL_PWD &&
+    exec mysql --user="$1" --protocol=socket --batch --skip-column-names
+"""
+ACCESS_DENIED = "ERROR 1045"
 
 RIGHTS: Mapping[str, str] = {
     # All that a server does once the schema is current (tried on 3.17.2). The trigger of MLflow's
@@ -40,20 +52,47 @@ EXECUTE install;
 DROP USER IF EXISTS 'root'@'%';
 """
 
-# The password before stays good until the next time: while a deploy lasts the old server has it.
-# https://dev.mysql.com/doc/refman/9.7/en/password-management.html#dual-passwords
 USER = """
 CREATE USER IF NOT EXISTS '{name}'@'%' IDENTIFIED BY '{password}';
-ALTER USER '{name}'@'%' IDENTIFIED BY '{password}' RETAIN CURRENT PASSWORD;
 GRANT {rights} TO '{name}'@'%';
 """
 
+# The password before stays good: while a deploy lasts the old server has it. Only where the new one
+# is not good yet: a second time, the old one would be the one that goes (seen on 9.7.4).
+# https://dev.mysql.com/doc/refman/9.7/en/password-management.html#dual-passwords
+RENEWED = """
+ALTER USER '{name}'@'%' IDENTIFIED BY '{password}' RETAIN CURRENT PASSWORD;
+"""
 
-def provide(host: Host, inside: Sequence[str], passwords: Mapping[str, Secret]) -> None:
-    """Have these users in a MySQL; `inside` runs a command in its container."""
-    users = [
-        USER.format(name=name, password=password.reveal(), rights=RIGHTS[name])
-        for name, password in passwords.items()
-    ]
-    remedy = "see what it says: invoke logs --service db; was .env made with this database?"
-    host.check((*inside, *CLIENT), remedy, stdin="".join([SQL, *users]).encode())
+
+def provide(
+    host: Host, inside: Sequence[str], root: Secret, passwords: Mapping[str, Secret]
+) -> None:
+    """Have these users in a MySQL; their former passwords stay good."""
+    sql = SQL
+    for name, password in passwords.items():
+        known = accepted(host, inside, name, password)
+        text = USER if known else f"{USER}{RENEWED}"
+        sql += text.format(name=name, password=password.reveal(), rights=RIGHTS[name])
+    as_root(host, inside, root, sql)
+
+
+def as_root(host: Host, inside: Sequence[str], root: Secret, sql: str) -> str:
+    """Have root do something that has to succeed; return what MySQL answers."""
+    words, stdin = login(ROOT, root, sql)
+    return host.check((*inside, *words), REMEDY, stdin=stdin)
+
+
+def accepted(host: Host, inside: Sequence[str], user: str, password: Secret) -> bool:
+    """Say whether MySQL lets a user in with a password."""
+    words, stdin = login(user, password, "DO 0;")
+    done = host.run((*inside, *words), stdin=stdin)
+    if done.code != 0 and ACCESS_DENIED not in done.err:
+        said = done.err.strip().splitlines() or ["no reason given"]
+        raise OpsError(f"MySQL does not answer {user}: {said[-1]}", REMEDY)
+    return done.code == 0
+
+
+def login(user: str, password: Secret, sql: str) -> tuple[tuple[str, ...], bytes]:
+    """Return a command for MySQL's container in which a user does something, and its stdin."""
+    return ("sh", "-c", CLIENT, "mysql", user), f"{password.reveal()}\n{sql}\n".encode()

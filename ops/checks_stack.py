@@ -2,7 +2,7 @@
 
 import re
 
-from ops import audit, console, sizing, stack
+from ops import accounts, audit, console, sizing, stack
 from ops.checks import Check, Finding, NotChecked, fail, ok, warn
 from ops.containers import Container, age
 from ops.errors import OpsError
@@ -12,12 +12,6 @@ __all__ = ["CHECKS"]
 
 LOOP_RESTARTS = 3
 LOOP_SECONDS = 600
-
-# The password is read inside the container: it is no word of any command.
-MYSQL = """
-MYSQL_PWD="$(cat /run/secrets/mysql_root_password)" \\
-    exec mysql --user=root --batch --skip-column-names
-"""
 
 # A database elsewhere is asked as the server asks it, with the server's own rights.
 ELSEWHERE = """
@@ -119,7 +113,11 @@ def _variables(patient: Patient, *names: str) -> dict[str, str]:
     listed = ", ".join(f"'{name}'" for name in names)
     query = f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({listed});"
     if patient.own_database:
-        done = patient.inside("db", ("sh", "-c", MYSQL), query)
+        root = patient.settings.mysql_root_password
+        if root is None:
+            raise NotChecked("MYSQL_ROOT_PASSWORD is not in .env")
+        words, stdin = accounts.login(accounts.ROOT, root, query)
+        done = patient.inside("db", words, stdin.decode())
     else:
         done = patient.inside("web", ("python", "-I", "-c", ELSEWHERE), query)
     if done.code != 0:

@@ -269,7 +269,8 @@ def start_database(settings: Settings, host: LocalHost) -> None:
     if done.code != 0:
         raise start_failure(settings, host, words, done.err)
     inside = stack.compose(settings, "exec", "--no-TTY", "db")
-    accounts.provide(host, inside, secret_files.passwords(settings))
+    root = secret_files.root_password(settings)
+    accounts.provide(host, inside, root, secret_files.passwords(settings))
 
 
 def run_migration(

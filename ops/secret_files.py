@@ -8,7 +8,17 @@ from ops import certificates, database, digests
 from ops.settings import ADMIN, Settings
 from ops.values import Secret
 
-__all__ = ["CLIENT", "digest", "files", "passwords", "paths", "revealed", "s3_credentials"]
+__all__ = [
+    "CLIENT",
+    "digest",
+    "fernet",
+    "files",
+    "passwords",
+    "paths",
+    "revealed",
+    "root_password",
+    "s3_credentials",
+]
 
 CLIENT = "_client"
 """How the names of the option files end with which users come to the stack's own MySQL."""
@@ -59,13 +69,23 @@ def passwords(settings: Settings) -> dict[str, Secret]:
     return {user: Secret(revealed(password)) for user, password in made.items()}
 
 
-def webhook_key(settings: Settings) -> str:
+def root_password(settings: Settings) -> Secret:
+    """Return the password of MySQL's own administrator."""
+    return Secret(revealed(settings.mysql_root_password))
+
+
+def fernet(secret: Secret) -> str:
     """Return WEBHOOK_KEY as MLflow takes it: a key of Fernet, 32 bytes in base64.
 
     https://cryptography.io/en/latest/fernet/#cryptography.fernet.Fernet.generate_key
     """
-    made = hashlib.sha256(revealed(settings.webhook_key).encode()).digest()
+    made = hashlib.sha256(secret.reveal().encode()).digest()
     return base64.urlsafe_b64encode(made).decode()
+
+
+def webhook_key(settings: Settings) -> str:
+    """Return the key that follows from WEBHOOK_KEY."""
+    return fernet(Secret(revealed(settings.webhook_key)))
 
 
 def _login_secrets(settings: Settings) -> dict[str, str]:

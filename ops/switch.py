@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from threading import Event
 
-from ops import access_files, accounts, console, front_door, jobs, nginx
+from ops import access_files, accounts, console, front_door, jobs, nginx, secret_files
 from ops.containers import Container, containers, last_words
 from ops.errors import OpsError
 from ops.hosts import Result, failure
@@ -93,7 +93,8 @@ class Switch:
             users = self.site.passwords(self.new)
             if users:
                 inside = self.compose("exec", "--no-TTY", "db")
-                accounts.provide(self.site.host, inside, users)
+                root = secret_files.root_password(self.site.settings)
+                accounts.provide(self.site.host, inside, root, users)
 
     def start_certificates(self) -> None:
         """Have NGINX's certificate made, as the new release describes it."""

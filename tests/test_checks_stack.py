@@ -206,9 +206,16 @@ def test_no_command_holds_a_password_and_the_statement_is_on_stdin(settings: Set
     said = "\n".join(patients.lines(made))
 
     assert "mysql-root-password-1" not in said
-    assert "/run/secrets/mysql_root_password" in said
     assert "SHOW GLOBAL" not in said
-    assert made.host.given[0].startswith(b"SHOW GLOBAL VARIABLES WHERE")  # type: ignore[attr-defined]
+    password, query = made.host.given[0].decode().split("\n", 1)  # type: ignore[attr-defined]
+    assert "mysql-root-password-1" == password
+    assert query.startswith("SHOW GLOBAL VARIABLES WHERE")
+
+
+def test_without_root_s_password_mysql_is_not_asked(settings: Settings) -> None:
+    without = replace(settings, mysql_root_password=None)
+    with pytest.raises(NotChecked, match="MYSQL_ROOT_PASSWORD is not in"):
+        checks_stack.mysql(patients.patient(without))
 
 
 def test_the_pool_is_renewed_as_the_compose_file_says() -> None:

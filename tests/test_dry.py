@@ -104,7 +104,7 @@ def test_the_services_of_backups_are_printed_too(project: Path) -> None:
         ": send mlflow-compose/backup:",
         "$ tar --extract",
         "--wait --wait-timeout=300 db",
-        "exec --no-TTY db mysql --defaults-extra-file=",
+        "exec --no-TTY db sh -c",
         "--wait --wait-timeout=300 dump backup",
         "--no-TTY migrate",
     ):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,9 @@ class Remote(FakeHost):
         """Return what Compose was told, and which volume was named, in order."""
         words = [line.rpartition("database.env ")[2] for line in self.lines]
         verbs = ("rm", "up", "exec")
-        return [word.partition(" --defaults")[0] for word in words if word.startswith(verbs)]
+        mine = ["", *(word.partition(" '")[0] for word in words if word.startswith(verbs))]
+        # MySQL is asked more than once.
+        return [now for last, now in pairwise(mine) if (last, now[:4]) != (now, "exec")]
 
 
 @pytest.fixture
@@ -266,7 +269,7 @@ def test_on_a_host_all_is_stopped_the_volume_named_and_all_started(
     assert remote.did() == [
         "rm --stop --force backup dump web db",
         "up --detach --no-deps --wait --wait-timeout=300 db",
-        "exec --no-TTY db mysql",
+        "exec --no-TTY db sh -c",
         "up --detach --no-deps --wait --wait-timeout=300 dump backup",
         "up --detach --no-deps --wait --wait-timeout=300 web",
     ]

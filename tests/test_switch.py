@@ -352,7 +352,7 @@ def compose_lines(host: Engine, release: Release) -> list[str]:
     """Return what Compose was told for a release, by its first words, options left out."""
     mine = [line for line in host.lines if f"/{release.id}/compose.env" in line]
     words = [line.rpartition(".yaml ")[2].rpartition("database.env ")[2] for line in mine]
-    return [word.partition(" --defaults")[0] for word in words]
+    return [*dict.fromkeys(word.partition(" '")[0] for word in words)]
 
 
 def test_the_users_of_mysql_have_the_passwords_of_their_release(settings: Settings) -> None:
@@ -363,7 +363,7 @@ def test_the_users_of_mysql_have_the_passwords_of_their_release(settings: Settin
 
     assert [
         "up --detach --no-deps --wait --wait-timeout=300 db",
-        "exec --no-TTY db mysql",
+        "exec --no-TTY db sh -c",
         "up --detach --no-deps --wait --wait-timeout=300 dump backup",
     ] == compose_lines(host, NEW_GUARDED)
     for name in ("backup_client-new", "web_client-new"):
@@ -424,7 +424,7 @@ def test_going_back_brings_mysql_and_the_backup_service_back_as_they_were(
 
     assert [
         "up --detach --no-deps --wait --wait-timeout=300 db",
-        "exec --no-TTY db mysql",
+        "exec --no-TTY db sh -c",
         "up --detach --no-deps --wait --wait-timeout=300 dump backup",
     ] == compose_lines(host, OLD_GUARDED)
     assert b"IDENTIFIED BY 'password-backup_client-old'" in host.given[-1]
