@@ -378,6 +378,22 @@ def backup(c: Context, host: Hosts = None, kind: str = "base") -> None:
     backups.backup(every(host), kind)
 
 
+@task(
+    iterable=["host"],
+    help={
+        "host": THERE_HELP,
+        "key": "its key in .env, such as MYSQL_PASSWORD",
+        "yes": YES_HELP,
+    },
+)
+def rotate_secret(c: Context, key: str, host: Hosts = None, yes: bool = False) -> None:
+    """Replace a generated secret while the stack runs; the old one is then refused."""
+    for_real(c)
+    from ops import renewals
+
+    renewals.rotate(key, every(host), yes=yes)
+
+
 @task(help={"json": JSON_HELP})
 def list_backups(_c: Context, json: bool = False) -> None:
     """List the backups: age, size, up to when each restores, when that was proven."""

@@ -46,6 +46,7 @@
   has to allow for all of it.
 - People who log in: `passwords`, `resources` (what one can have a right to), `users` (who there is
   on a server, and with which rights); `people` is what the tasks call.
+- Another secret: `rotation` (in which order), `premises` (where), `renewals` (how, for each).
 - A database brought back: `homes` (where it is to be), `scratch` (a MySQL on restored data that
   nobody else reaches), `artifacts` (what it needs in S3), `restore`; `evidence` (what a drill
   leaves), `drill`; `backups` orders, lists and verifies.
@@ -58,5 +59,6 @@
 - `patient` is a host under examination: `checks_host`, `checks_stack`, `checks_s3`,
   `checks_backups`, `checks_door`, `checks_local`; `doctor` makes them all.
 
-`migration` stands apart: it runs beside MLflow, as a job of its own, and imports nothing from here.
+`migration` and `rekeying` stand apart: they run beside MLflow, as jobs of their own, and import
+nothing from here.
 """

@@ -33,7 +33,7 @@ from ops.site import Facts, Site
 from ops.sizing import Size
 from ops.values import Secret
 
-__all__ = ["deploy", "rehearse", "rollback"]
+__all__ = ["deploy", "pending", "rehearse", "rollback"]
 
 HEAD = ("python", "-I", "/opt/migration.py", "--head")
 
@@ -59,6 +59,23 @@ def deploy(hosts: str, *, migrate: bool) -> None:
         show_plan(move.release, facts)
         check_schema(move, facts)
         finish(settings, [Site(site.host, settings) for site in found], move)
+
+
+def pending(hosts: str) -> list[str]:
+    """Return what a deploy would change now, a line each; to know it, the image is built."""
+    settings, local = Settings.load(), LocalHost()
+    missing = settings.missing_secrets()
+    if missing:
+        return [f"secret: {name} is to be made" for name in missing]
+    with fleet.reach(settings, hosts) as found:
+        facts = [site.facts() for site in found]
+        size = sizing.size(settings, [images.engine(site.host).machine for site in found])
+    new = planned(settings, size, local, facts, migrate=False).release
+    lines = []
+    for each in facts:
+        if not unchanged(new, each):
+            lines += release.differences(new, each.live) or ["a service is not well"]
+    return list(dict.fromkeys(lines))
 
 
 def planned(
@@ -270,6 +287,13 @@ def target(site: Site, facts: Facts, to: str) -> Release:
         raise refusal(
             f"release {old.id} knows only the database from before the restore",
             "take a later one: invoke releases",
+        )
+    gone = release.replaced_secrets(old, facts.live)
+    if gone:
+        raise refusal(
+            f"release {old.id} is from before the rotation of its {', '.join(gone)}",
+            f"deploy what it was made of, with today's secrets: git checkout {old.commit or '…'}, "
+            "then invoke deploy",
         )
     if old.schema != facts.live.schema:
         raise refusal(

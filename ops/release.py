@@ -18,10 +18,21 @@ from ops import certificates, nginx, secret_files, stack
 from ops.settings import Settings
 from ops.sizing import Size
 
-__all__ = ["MANIFEST", "Release", "archive", "contents", "differences", "new_id"]
+__all__ = [
+    "MANIFEST",
+    "Release",
+    "archive",
+    "contents",
+    "differences",
+    "new_id",
+    "replaced_secrets",
+]
 
 MANIFEST = "release.json"
 ID = "%Y%m%dT%H%M%SZ"
+
+ROTATED = ("mysql_client", "web_client", "backup_client", "kek_passphrase", "webhook_key")
+"""Secret files that open the database, or what is in it: after a rotation, the old ones do not."""
 
 # A release folder's compose/compose.yaml names these from its own place.
 RELEASES_FOLDER = "../.."
@@ -186,6 +197,14 @@ def differences(new: Release, live: Release | None) -> list[str]:
     lines += [f"file: {name}" for name in _changed(new.files, live.files) if name != "compose.env"]
     gone = {name.partition("-")[0] for name in set(new.secrets) ^ set(live.secrets)}
     return lines + [f"secret: {name}" for name in sorted(gone)]
+
+
+def replaced_secrets(old: Release, live: Release) -> list[str]:
+    """Return the secrets of an earlier release that others took the place of since."""
+    if old.variables.get("DATABASE_URI") != live.variables.get("DATABASE_URI"):
+        return []
+    gone = {*old.secrets} - {*live.secrets}
+    return [name for name in ROTATED if any(each.startswith(f"{name}-") for each in gone)]
 
 
 def _by_kind(release: Release) -> dict[str, str]:

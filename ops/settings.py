@@ -318,8 +318,8 @@ class Settings:
         """The file that says which hosts are the right ones."""
         return self.data / "known_hosts"
 
-    def missing_secrets(self) -> list[str]:
-        """Return the generated secrets that `.env` does not hold yet."""
+    def used_secrets(self) -> list[str]:
+        """Return the generated secrets that this stack needs."""
         used = {
             "MYSQL_ROOT_PASSWORD": not self.database_host,
             "MYSQL_WEB_PASSWORD": not self.database_host,
@@ -328,8 +328,11 @@ class Settings:
             "SESSION_KEY": self.auth == "basic",
             "CA_SECRET": self.tls == "private-ca",
         }
-        needed = [key for key in GENERATED if used.get(key, True)]
-        return [key for key in needed if getattr(self, key.lower()) is None]
+        return [key for key in GENERATED if used.get(key, True)]
+
+    def missing_secrets(self) -> list[str]:
+        """Return those of them that `.env` does not hold yet."""
+        return [key for key in self.used_secrets() if getattr(self, key.lower()) is None]
 
     def lost_secrets(self) -> list[str]:
         """Return those of them without which a database that is there already stays locked."""
@@ -349,6 +352,18 @@ class Settings:
         file = (self.root / ".env").resolve()  # a link stays a link
         text = file.read_text("utf-8") if file.exists() else _HEADER
         envfile.write_private(file, envfile.with_values(text, values))
+
+    @staticmethod
+    def overridden(key: str) -> bool:
+        """Say whether the environment sets a key, whatever `.env` says."""
+        return bool(os.environ.get(key))
+
+    def note(self, line: str) -> None:
+        """Add a comment to `.env`, unless it is there."""
+        file = (self.root / ".env").resolve()
+        text = file.read_text("utf-8")
+        if f"# {line}\n" not in text:
+            envfile.write_private(file, f"{text}# {line}\n")
 
 
 _INSIST = "leave it out, or say ALLOW_INSECURE=true (docs/front-door.md)"

@@ -488,10 +488,11 @@ def test_imports_point_up_the_list_only(path: Path) -> None:
     assert own - set(above) == set()
 
 
-def test_the_migration_stands_apart() -> None:
+@pytest.mark.parametrize("name", ["migration", "rekeying"])
+def test_a_job_beside_mlflow_stands_apart(name: str) -> None:
     for path in [*MODULES, ROOT / "tasks.py"]:
-        assert "ops.migration" not in imports(path)
-    assert not [name for name in imports(ROOT / "ops" / "migration.py") if name.startswith("ops")]
+        assert f"ops.{name}" not in imports(path)
+    assert not [each for each in imports(ROOT / "ops" / f"{name}.py") if each.startswith("ops")]
 
 
 def closure(name: str) -> tuple[set[str], set[str]]:

@@ -1,6 +1,8 @@
 """Deploy and roll back up to the point where something is done; what follows is rollout's."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -213,3 +215,57 @@ def test_the_plan_is_shown_with_every_change(
 
     assert "  schema: a -> b\n" in said
     assert "nothing in it changed" in said
+
+
+@pytest.mark.parametrize("name", ["mysql_client", "web_client", "backup_client", "kek_passphrase"])
+def test_a_release_whose_secret_was_replaced_since_is_refused(
+    settings: Settings, name: str
+) -> None:
+    facts = history(IDS[3])
+    given = {"secrets": [f"{name}-1", "session_key-1"], "variables": {"DB_VOLUME": ""}}
+    for each in IDS[:3]:
+        facts.releases[each] = replace(facts.releases[each], **given)  # type: ignore[arg-type]
+    assert facts.live is not None
+    now = replace(facts.live, secrets=[f"{name}-2", "session_key-2"])
+    with pytest.raises(OpsError, match=f"from before the rotation of its {name}'") as caught:
+        deploys.target(site(settings), replace(facts, live=now), "")
+
+    assert 2 == caught.value.code
+    assert "git checkout abc" in caught.value.remedy
+    same = replace(facts.live, secrets=[f"{name}-1", "session_key-2"])
+    assert IDS[2] == deploys.target(site(settings), replace(facts, live=same), "").id
+
+
+def test_a_release_with_another_database_is_not_one_from_before_a_rotation() -> None:
+    old = a_release(secrets=["mysql_client-1"], variables={"DATABASE_URI": "mysql://db"})
+    live = a_release(secrets=["mysql_client-2"], variables={"DATABASE_URI": "mysql://rds"})
+
+    assert [] == release.replaced_secrets(old, live)
+
+
+def test_what_a_deploy_would_change_is_told_without_doing_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = docker(settings)
+    live = deploys.planned(settings, SIZE, host, [Facts()], migrate=False).release
+    facts = [well(live)]
+
+    @contextmanager
+    def reach(*_: object) -> Iterator[list[Site]]:
+        yield [site(settings)]
+
+    monkeypatch.setattr("ops.fleet.reach", reach)
+    monkeypatch.setattr(Settings, "load", classmethod(lambda _: settings))
+    monkeypatch.setattr(Site, "facts", lambda _: facts[0])
+    monkeypatch.setattr("ops.images.engine", lambda _: type("Engine", (), {"machine": None}))
+    monkeypatch.setattr("ops.sizing.size", lambda *_: SIZE)
+    monkeypatch.setattr(deploys, "LocalHost", lambda: host)
+
+    assert [] == deploys.pending("host")
+    facts[0] = replace(well(live), containers=[])
+    assert ["a service is not well"] == deploys.pending("host")
+    facts[0] = well(replace(live, variables=live.variables | {"WEB_WORKERS": "9"}))
+    assert ["setting: WEB_WORKERS '9' -> '2'"] == deploys.pending("host")
+    unmade = replace(settings, webhook_key=None)
+    monkeypatch.setattr(Settings, "load", classmethod(lambda _: unmade))
+    assert ["secret: WEBHOOK_KEY is to be made"] == deploys.pending("host")

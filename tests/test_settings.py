@@ -418,3 +418,22 @@ def test_secrets_are_made_for_what_is_used_only(tmp_path: Path) -> None:
 
     assert guarded - here == {"ADMIN_PASSWORD", "SESSION_KEY", "CA_SECRET"}
     assert "ADMIN_PASSWORD" not in load(tmp_path, BIND_ADDRESS="0.0.0.0").lost_secrets()
+
+
+def test_a_note_is_added_once_and_is_read_as_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("STACK_NAME=x\n")
+    settings = load(tmp_path)
+    for _ in range(2):
+        settings.note("an earlier KEK_PASSPHRASE: swordfish")
+
+    assert (
+        "STACK_NAME=x\n# an earlier KEK_PASSPHRASE: swordfish\n" == (tmp_path / ".env").read_text()
+    )
+    assert 0o600 == (tmp_path / ".env").stat().st_mode & 0o777
+    assert settings == load(tmp_path)
+
+
+def test_the_environment_is_known_to_count_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Settings.overridden("SESSION_KEY")
+    monkeypatch.setenv("SESSION_KEY", "x" * 20)
+    assert Settings.overridden("SESSION_KEY")

@@ -17,8 +17,8 @@ NAMES = [
     *("add-user", "audit", "backup", "backup-key", "build", "client-env", "create-bucket"),
     *("deploy", "doctor", "down", "drill", "exec", "grant", "hosts"),
     *("list-backups", "list-users", "logs", "policy", "prepare", "provision", "push"),
-    *("releases", "remove-user", "restore", "revoke", "rollback", "set-password", "smoke"),
-    *("status", "terminate", "trust", "tunnel", "up", "verify", "whoami"),
+    *("releases", "remove-user", "restore", "revoke", "rollback", "rotate-secret"),
+    *("set-password", "smoke", "status", "terminate", "trust", "tunnel", "up", "verify", "whoami"),
 ]
 HEAVY = ["boto3", "botocore", "rich", "psutil", "urllib3", "dotenv", "paramiko"]
 
