@@ -82,8 +82,8 @@ class World:
         return name
 
     def version(self, model: str) -> dict[str, Any]:
-        """Return a version of a model: an artifact of the run."""
-        source = f"mlflow-artifacts:/{self.experiment}/{self.run}/artifacts/file.txt"
+        """Return a version of a model: the artifacts of the run."""
+        source = f"mlflow-artifacts:/{self.experiment}/{self.run}/artifacts"
         return {"name": model, "source": source, "run_id": self.run}
 
     def fresh_trace(self) -> str:
@@ -292,7 +292,7 @@ MATRIX: dict[str, tuple[tuple[str, ...], Callable[[World], Request]]] = {
         READ,
         lambda w: (
             "GET",
-            f"/model-versions/get-artifact?name={w.model}&version=1&path=",
+            f"/model-versions/get-artifact?name={w.model}&version=1&path=file.txt",
             None,
         ),
     ),
