@@ -26,6 +26,8 @@ LOSS_WINDOW = 10
 
 GONE = "DELETE FROM latest_metrics; DELETE FROM metrics; DELETE FROM params; DELETE FROM tags;"
 
+pytestmark = pytest.mark.usefixtures("logged_in")
+
 
 @pytest.fixture(scope="module")
 def hosts(the_lab: lab.Lab) -> list[lab.Host]:
