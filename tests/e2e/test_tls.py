@@ -92,7 +92,7 @@ def test_no_secret_of_the_front_door_is_where_others_look(guarded: Project) -> N
     containers = [guarded.container(name) for name in ("web", "nginx", "db", "certificates")]
     seen = json.dumps(json.loads(output("docker", "inspect", *containers)))
     for container in containers:
-        seen += output("docker", "top", container, "-eo", "args")
+        seen += output("docker", "top", container, "-eo", "pid,args")
         done = subprocess.run(["docker", "logs", container], capture_output=True, check=True)
         seen += (done.stdout + done.stderr).decode(errors="replace")
     seen += "".join(
