@@ -50,6 +50,10 @@ CREATE USER IF NOT EXISTS 'mlflow'@'%';
 GRANT ALL ON mlflow.* TO 'mlflow'@'%';
 """
 
+# They are made anew when it has become the database (ops/accounts.py): with what they had then, a
+# password that was replaced since would be good again.
+FORGET = "DROP USER IF EXISTS 'web'@'%', 'backup'@'%';"
+
 CLIENT, PASSWORDS = "/dev/shm/client", "/dev/shm/passwords"  # noqa: S108 - in the container
 PROGRESS = "progress "
 """How the lines begin that are for whoever watches (ops/keeper.py)."""
@@ -295,11 +299,12 @@ class Scratch:
             "'mlflow'@'%'": settings.mysql_password,
         }
         lines = [
-            f"ALTER USER IF EXISTS {user} IDENTIFIED BY '{password.reveal()}';"
+            f"ALTER USER IF EXISTS {user} IDENTIFIED BY '{password.reveal()}';\n"
+            f"ALTER USER IF EXISTS {user} DISCARD OLD PASSWORD;"
             for user, password in given.items()
             if password is not None
         ]
-        return "\n".join(["FLUSH PRIVILEGES;", *lines, ""])
+        return "\n".join(["FLUSH PRIVILEGES;", FORGET, *lines, ""])
 
     def inside(self, *words: str, deadline: float = START_SECONDS) -> str:
         """Run a command in MySQL's container; return what it printed."""

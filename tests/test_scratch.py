@@ -1,11 +1,13 @@
 """A restored MySQL of nobody's: what Docker is told, what is proven, and what is left of it."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from ops import accounts
 from ops.errors import OpsError
 from ops.hosts import Result
 from ops.manifest import Stored, Table
@@ -288,11 +290,23 @@ def test_mysql_has_no_network_and_the_passwords_of_now(capsys: pytest.CaptureFix
     assert host.ran("--detach", "--network=none", "--skip-networking", "--skip-log-bin")
     sql = b"".join(host.given).decode()
     for user in ("'root'@'localhost'", "'root'@'%'", "'mlflow'@'%'"):
-        assert f"ALTER USER IF EXISTS {user} IDENTIFIED BY '" in sql
+        given = sql.index(f"ALTER USER IF EXISTS {user} IDENTIFIED BY '")
+        assert given < sql.index(f"ALTER USER IF EXISTS {user} DISCARD OLD PASSWORD;")
     captured = capsys.readouterr()
     for secret in ("mysql-password-1", "mysql-root-password-1"):
         assert secret in sql
         assert secret not in "".join(host.lines) + captured.out + captured.err
+
+
+def test_no_password_of_then_comes_back_with_a_user_that_is_made_anew() -> None:
+    host = Docker()
+    with scratch(host).mysql():
+        pass
+    sql = b"".join(host.given).decode()
+    [gone] = re.findall(r"DROP USER IF EXISTS (.*);", sql)
+
+    assert {f"'{name}'@'%'" for name in accounts.RIGHTS} == set(gone.split(", "))
+    assert sql.index("FLUSH PRIVILEGES;") < sql.index("DROP USER")
 
 
 def test_it_ends_in_order_before_its_container_goes() -> None:
