@@ -19,10 +19,10 @@ REMEDY = "see what it says: invoke logs --service db; was .env made with this da
 
 # $1 the user. The first line of stdin is the password, the rest is SQL. The secret file that is in
 # the container may be older: it stays as it was when the container was made.
-CLIENT = """
-IFS= read -r MYSQL_PWD && export MYSQL_PWD &&
-    exec mysql --user="$1" --protocol=socket --batch --skip-column-names
-"""
+CLIENT = (
+    "IFS= read -r MYSQL_PWD && export MYSQL_PWD && "
+    'exec mysql --user="$1" --protocol=socket --batch --skip-column-names'
+)
 ACCESS_DENIED = "ERROR 1045"
 
 RIGHTS: Mapping[str, str] = {

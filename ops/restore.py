@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from ops import age_keys, artifacts, consent, console, digests, manifest, shipping, stack, vault
+from ops import (
+    accounts,
+    age_keys,
+    artifacts,
+    consent,
+    console,
+    digests,
+    manifest,
+    shipping,
+    stack,
+    vault,
+)
 from ops.age_keys import Key
 from ops.chain import unbroken
 from ops.errors import OpsError, from_output, refusal
@@ -16,18 +27,13 @@ from ops.manifest import Manifest
 from ops.moments import moment
 from ops.scratch import Fetched, Scratch, Way, told
 from ops.settings import Settings
+from ops.values import Secret
 from ops.vault import Vault
 
 __all__ = ["Asked", "bring", "check", "choose", "order", "restore"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-ROOT = (
-    "mysql",
-    "--defaults-extra-file=/run/secrets/mysql_root_client",
-    "--batch",
-    "--skip-column-names",
-)
 SEE = "see which: invoke list-backups"
 
 
@@ -240,7 +246,7 @@ def show(way: Way, target: Home, settings: Settings) -> None:
         console.say(f"on {where}, where no database runs now")
         return
     console.say(f"on {where}, in the place of {target.volume()}, which is kept")
-    for line in lost(way, target):
+    for line in lost(way, target, settings.mysql_root_password):
         console.say(line)
 
 
@@ -249,7 +255,7 @@ def state(way: Way) -> datetime:
     return max(EPOCH + way.last * MICROSECOND, way.backup.time)
 
 
-def lost(way: Way, target: Home) -> list[str]:
+def lost(way: Way, target: Home, root: Secret | None) -> list[str]:
     """Return what the database has that the restored one will not, as far as MLflow dates it."""
     since = (state(way) - EPOCH) // timedelta(milliseconds=1)
     questions = {
@@ -257,12 +263,16 @@ def lost(way: Way, target: Home) -> list[str]:
         "versions of models": "SELECT COUNT(*) FROM mlflow.model_versions "  # noqa: S608
         f"WHERE creation_time > {since}",
     }
+    unknown = "note: what is lost by it is not known: "
+    if root is None:
+        return [f"{unknown}MYSQL_ROOT_PASSWORD is not in .env"]
     lines = []
     for what, question in questions.items():
-        done = target.host.run((*target.inside("db"), *ROOT, f"--execute={question}"))
+        words, stdin = accounts.login(accounts.ROOT, root, question)
+        done = target.host.run((*target.inside("db"), *words), stdin=stdin)
         count = done.out.strip()
         if done.code != 0 or not count.isdecimal():
-            return ["note: what is lost by it is not known: the database does not say"]
+            return [f"{unknown}the database does not say"]
         if count != "0":
             lines.append(f"lost: {count} {what}")
     return lines

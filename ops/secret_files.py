@@ -51,7 +51,6 @@ def _database_secrets(settings: Settings) -> dict[str, str]:
     return {
         "mysql_password": revealed(settings.mysql_password),
         "mysql_root_password": revealed(settings.mysql_root_password),
-        "mysql_root_client": _option_file("root", settings.mysql_root_password),
         "mysql_client": owner,
         **{f"{user}{CLIENT}": _option_file(user, password) for user, password in users},
     }
@@ -138,7 +137,7 @@ def paths(settings: Settings, where: str) -> dict[str, str]:
     # Compose fills names in before an overlay takes them away.
     absent = []
     if settings.database_host:
-        absent += ["MYSQL_PASSWORD_FILE", "MYSQL_ROOT_PASSWORD_FILE", "MYSQL_ROOT_CLIENT_FILE"]
+        absent += ["MYSQL_PASSWORD_FILE", "MYSQL_ROOT_PASSWORD_FILE"]
     if settings.tls == "acme":
         absent += ["CA_SECRET_FILE"]
     return found | dict.fromkeys(absent, "/dev/null")

@@ -19,6 +19,7 @@ from ops.manifest import Manifest, Table
 from ops.restore import Asked, choose
 from ops.scratch import Scratch, Way
 from ops.settings import Settings
+from ops.values import Secret
 from ops.vault import Vault
 from tests.aws import REGION, Aws, Fault
 from tests.binlogs import OTHER as OTHER_SERVER
@@ -469,7 +470,7 @@ def tried() -> BaseException | None:
 
 
 TOLERATED = (
-    *("live-db mysql", "live-backup", "df -Pk", "docker logs", "volume inspect", "docker rm"),
+    *("live-db sh -c", "live-backup", "df -Pk", "docker logs", "volume inspect", "docker rm"),
     "volume rm",
 )
 """Commands without which a restore can be: what they are for is said to be missing, or swept."""
@@ -600,6 +601,8 @@ def test_a_row_too_few_is_not_put_in_place(home_of: FakeHome, host: Docker) -> N
 
 # --- What is said first ---
 
+PASSWORD = Secret("of-root-of-root")
+
 
 def test_what_is_lost_is_counted_from_the_state_that_comes_back(
     home_of: FakeHome, host: Docker
@@ -612,11 +615,14 @@ def test_what_is_lost_is_counted_from_the_state_that_comes_back(
         (Way(MADE, "last", 10, late), after(90)),
         (Way(MADE, "last", 0, 0), MADE.time),
     ):
-        host.lines.clear()
+        host.given.clear()
         assert ["lost: 3 runs begun since", "lost: 3 versions of models"] == (
-            restore.lost(way, home_of)
+            restore.lost(way, home_of, PASSWORD)
         )
-        assert host.lines[0].endswith(f"start_time > {int(since.timestamp() * 1000)}'")
+        password, question = host.given[0].decode().splitlines()
+        assert PASSWORD.reveal() == password
+        assert question.endswith(f"start_time > {int(since.timestamp() * 1000)}")
+    assert not host.ran(PASSWORD.reveal())
 
 
 @pytest.mark.parametrize(
@@ -636,7 +642,16 @@ def test_what_is_not_known_is_said(
 
 
 def lost_of(home: FakeHome) -> list[str]:
-    return restore.lost(Way(MADE), home)
+    return restore.lost(Way(MADE), home, PASSWORD)
+
+
+def test_without_root_s_password_the_database_is_not_asked(home_of: FakeHome, host: Docker) -> None:
+    host.lines.clear()
+
+    assert ["note: what is lost by it is not known: MYSQL_ROOT_PASSWORD is not in .env"] == (
+        restore.lost(Way(MADE), home_of, None)
+    )
+    assert not host.lines
 
 
 def test_the_backup_the_moment_and_the_place_are_shown(

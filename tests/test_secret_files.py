@@ -34,9 +34,6 @@ def test_the_secret_files_are_those_of_the_compose_file(settings: Settings) -> N
     assert {variable for _, variable in named} == set(secret_files.paths(full, "x"))
     assert files["mysql_client"] == '[client]\nuser = mlflow\npassword = "mysql-password-1"\n'
     assert files["web_client"] == '[client]\nuser = web\npassword = "mysql-web-password-1"\n'
-    assert files["mysql_root_client"] == (
-        '[client]\nuser = root\npassword = "mysql-root-password-1"\n'
-    )
     assert files["s3_credentials"] == (
         "[default]\naws_access_key_id = AKIA0\naws_secret_access_key = s3-secret-key\n"
     )

@@ -141,7 +141,7 @@ def test_the_passwords_of_a_release_s_users_are_those_in_its_files(
 
     assert users == site.passwords(a_release(secrets=sorted(files)))
     assert {"backup": Secret(password)} == site.passwords(a_release(secrets=older))
-    assert {} == site.passwords(a_release(secrets=["mysql_client-1", "mysql_root_client-1"]))
+    assert {} == site.passwords(a_release(secrets=["mysql_client-1"]))
 
 
 LIVE = a_release()

@@ -179,7 +179,7 @@ def test_a_database_elsewhere_is_spoken_to_with_tls_only(elsewhere: Settings) ->
     assert "ssl-ca = /run/secrets/database_ca\n" in files["mysql_client"]
     assert files["database_ca"] == "the CA\n"
     assert re.findall(r"^  (\w+):\n    file: ", text, re.MULTILINE) == ["database_ca"]
-    for gone in ("mysql_password", "mysql_root_password", "mysql_root_client"):
+    for gone in ("mysql_password", "mysql_root_password"):
         assert f"  {gone}: !reset null\n" in text
         assert stack.local_env(elsewhere)[f"{gone.upper()}_FILE"] == "/dev/null"
 

@@ -30,7 +30,7 @@ ROWS = int(os.environ.get("BENCH_ROWS", "4000000"))
 RUNS = 400
 LOAD_SECONDS = 25
 RESTORE_GOAL, BACKUP_GOAL, P99_GOAL, MEMORY_GOAL = 10, 1.0, 1.5, 200
-CLIENT = "--defaults-extra-file=/run/secrets/mysql_root_client"
+LOGIN = 'export MYSQL_PWD="$(cat /run/secrets/mysql_root_password)"'
 DUMP = "/var/lib/mysql-files/bench.sql.gz"
 
 FILL = """
@@ -71,8 +71,8 @@ def team(make_project: Callable[..., Project], the_lab: lab.Lab) -> Project:
 
 def sql(project: Project, text: str) -> str:
     """Have MySQL do something."""
-    words = ("docker", "exec", "-i", f"{project.name}-db-1", "mysql", CLIENT, "mlflow")
-    return output(*words, stdin=text)
+    script = f"{LOGIN}; exec mysql --user=root mlflow"
+    return output("docker", "exec", "-i", f"{project.name}-db-1", "sh", "-c", script, stdin=text)
 
 
 class Memory(threading.Thread):
@@ -109,7 +109,8 @@ def seconds(action: Callable[[], object]) -> float:
 
 def dump(project: Project) -> None:
     """Back up the common way, with the flags that make it whole."""
-    line = f"mysqldump {CLIENT} --single-transaction --quick --routines --events --triggers "
+    line = f"{LOGIN}; mysqldump --user=root --single-transaction --quick "
+    line += "--routines --events --triggers "
     line += f"--hex-blob --source-data=2 --databases mlflow | gzip > {DUMP}"
     output("docker", "exec", f"{project.name}-db-1", "bash", "-o", "pipefail", "-c", line)
 

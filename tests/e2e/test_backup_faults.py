@@ -18,7 +18,7 @@ from tests import lab
 from tests.e2e.conftest import Project, output, s3_settings, todays, wait_for
 from tests.e2e.test_backups import listed
 
-CLIENT = "--defaults-extra-file=/run/secrets/mysql_root_client"
+AS_ROOT = 'MYSQL_PWD="$(cat /run/secrets/mysql_root_password)" exec mysql --user=root'
 # The last line of each step of a restore.
 STEPS = [
     "backed up as it is now",
@@ -52,7 +52,7 @@ def place(project: Project) -> Vault:
 
 def sql(project: Project, text: str) -> str:
     """Ask MySQL, as its root."""
-    words = ("docker", "exec", "-i", f"{project.name}-db-1", "mysql", CLIENT, "-N")
+    words = ("docker", "exec", "-i", f"{project.name}-db-1", "sh", "-c", f"{AS_ROOT} -N")
     return output(*words, stdin=text)
 
 

@@ -83,10 +83,10 @@ def bases(project: Project) -> list[dict[str, Any]]:
 
 def sql(project: Project, machine: lab.Host, text: str) -> str:
     """Ask MySQL on the host, as its root."""
-    client = "--defaults-extra-file=/run/secrets/mysql_root_client"
-    name = f"{project.name}-db-1"
-    words = ("docker", "exec", name, "mysql", client, "--skip-column-names", "--batch")
-    return on(machine, *words, "--database=mlflow", f"--execute={text}")
+    client = 'MYSQL_PWD="$(cat /run/secrets/mysql_root_password)" exec mysql --user=root "$@"'
+    words = ("docker", "exec", f"{project.name}-db-1", "sh", "-c", client, "mysql")
+    options = ("--skip-column-names", "--batch", "--database=mlflow")
+    return on(machine, *words, *options, f"--execute={text}")
 
 
 @pytest.mark.usefixtures("impatient")
