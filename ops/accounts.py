@@ -10,7 +10,7 @@ from ops.errors import OpsError
 from ops.hosts import Host
 from ops.values import Secret
 
-__all__ = ["REMEDY", "RIGHTS", "ROOT", "accepted", "as_root", "login", "provide"]
+__all__ = ["RIGHTS", "ROOT", "accepted", "admit", "as_root", "login", "provide", "settle"]
 
 ROOT = "root"
 """MySQL's own administrator."""
@@ -40,10 +40,11 @@ RIGHTS: Mapping[str, str] = {
 """What each user may; one that has more loses nothing here, as it may be at work."""
 
 # Nothing of it is in the binary log: a restored database gets it from whoever restores it.
+UNLOGGED = "SET SESSION sql_log_bin = 0;"
+
 # The plugin is installed and not named on the command line: an upgrade would fail (MY-013238).
 # Root is at home in the container only, also in a volume of an earlier version.
 SQL = """
-SET SESSION sql_log_bin = 0;
 SET @install = IF(
   (SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_name = 'clone') = 0,
   "INSTALL PLUGIN clone SONAME 'mysql_clone.so'", 'DO 0');
@@ -64,17 +65,40 @@ RENEWED = """
 ALTER USER '{name}'@'%' IDENTIFIED BY '{password}' RETAIN CURRENT PASSWORD;
 """
 
+# Said first, as it may be the second one of two: else it would be the one that is discarded.
+SETTLED = """
+ALTER USER '{name}'@'%' IDENTIFIED BY '{password}';
+ALTER USER '{name}'@'%' DISCARD OLD PASSWORD;
+"""
+
 
 def provide(
     host: Host, inside: Sequence[str], root: Secret, passwords: Mapping[str, Secret]
 ) -> None:
     """Have these users in a MySQL; their former passwords stay good."""
-    sql = SQL
+    sql = UNLOGGED + SQL
     for name, password in passwords.items():
         known = accepted(host, inside, name, password)
         text = USER if known else f"{USER}{RENEWED}"
         sql += text.format(name=name, password=password.reveal(), rights=RIGHTS[name])
     as_root(host, inside, root, sql)
+
+
+def admit(
+    host: Host, inside: Sequence[str], root: Secret, name: str, change: tuple[Secret, Secret]
+) -> None:
+    """Have a user's new password accepted in addition to the old one, and no third one."""
+    old, new = change
+    if not accepted(host, inside, name, new):
+        settle(host, inside, root, name, old)
+        sql = RENEWED.format(name=name, password=new.reveal())
+        as_root(host, inside, root, UNLOGGED + sql)
+
+
+def settle(host: Host, inside: Sequence[str], root: Secret, name: str, password: Secret) -> None:
+    """Have a user's password accepted, and no other."""
+    sql = SETTLED.format(name=name, password=password.reveal())
+    as_root(host, inside, root, UNLOGGED + sql)
 
 
 def as_root(host: Host, inside: Sequence[str], root: Secret, sql: str) -> str:

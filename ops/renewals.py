@@ -57,25 +57,18 @@ class Account(Plain):
 
     def admit(self, change: Change) -> None:
         """Give the user the new password in addition."""
+        root, both = secret_files.root_password(self.settings), (change.old, change.new)
         with self.where.reached() as place:
-            # A second time, the old one would be the one that goes.
-            if not accounts.accepted(place.host, place.database, self.user, change.new):
-                self._as_root(
-                    place, f"IDENTIFIED BY '{change.new.reveal()}' RETAIN CURRENT PASSWORD"
-                )
+            # A third one may be left by a deploy that failed: it would stay, and the old one go.
+            accounts.admit(place.host, place.database, root, self.user, both)
 
     def dismiss(self, change: Change) -> None:
         """Take the old one away."""
+        root = secret_files.root_password(self.settings)
         with self.where.reached() as place:
-            self._as_root(place, "DISCARD OLD PASSWORD")
+            accounts.settle(place.host, place.database, root, self.user, change.new)
             if accounts.accepted(place.host, place.database, self.user, change.old):
                 raise OpsError(STILL.format(key=change.key), AGAIN)
-
-    def _as_root(self, place: Place, what: str) -> None:
-        # Not in the binary log: a database that is restored has what `.env` says.
-        sql = f"SET SESSION sql_log_bin = 0; ALTER USER '{self.user}'@'%' {what};"
-        root = secret_files.root_password(self.settings)
-        accounts.as_root(place.host, place.database, root, sql)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,17 @@ def test_a_password_that_is_good_already_takes_no_other_one_s_place() -> None:
     assert ["web", "backup"] == [*granted(sql)]
 
 
+def test_in_the_end_one_password_is_good_whichever_of_two_it_was() -> None:
+    host = mysql()
+    accounts.settle(host, INSIDE, ROOT, "web", USERS["web"])
+
+    assert [
+        "SET SESSION sql_log_bin = 0;",
+        f"ALTER USER 'web'@'%' IDENTIFIED BY '{USERS['web'].reveal()}';",
+        "ALTER USER 'web'@'%' DISCARD OLD PASSWORD;",
+    ] == [line for line in host.given[0].decode().splitlines()[1:] if line]
+
+
 def test_root_may_come_from_inside_the_container_only() -> None:
     assert "DROP USER IF EXISTS 'root'@'%';" in provided(mysql(), USERS)
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from ops import premises, renewals, rotation, secret_files
+from ops import accounts, premises, renewals, rotation, secret_files
 from ops.errors import OpsError
 from ops.front_door import FrontDoor, RequestError
 from ops.hosts import Result
@@ -169,6 +169,40 @@ def test_a_user_of_mysql_has_both_passwords_until_the_new_one_is_taken(
     assert 1 == where.brought
     assert not where.machine.ran(NEW.reveal())
     assert not where.machine.ran(change.old.reveal())
+
+
+@pytest.mark.parametrize("left", [["third", "old"], ["old", "third"]])
+def test_what_a_deploy_that_failed_has_left_does_not_cost_the_server_its_password(
+    basic: Settings, left: list[str]
+) -> None:
+    where, change = stage(basic), a_change(basic, "MYSQL_WEB_PASSWORD")
+    users = where.machine.users
+    users["web"] = [each.replace("old", change.old.reveal()) for each in left]
+    it = steps(basic, where, "MYSQL_WEB_PASSWORD")
+    it.admit(change)
+
+    assert [NEW.reveal(), change.old.reveal()] == users["web"]
+
+
+def test_in_the_end_the_new_one_is_good_also_where_going_back_put_it_second(
+    basic: Settings,
+) -> None:
+    where, change = stage(basic), a_change(basic, "MYSQL_WEB_PASSWORD")
+    where.machine.users["web"] = [change.old.reveal(), NEW.reveal()]
+    it = steps(basic, where, "MYSQL_WEB_PASSWORD")
+    it.admit(change)
+    it.dismiss(change)
+
+    assert [NEW.reveal()] == where.machine.users["web"]
+
+
+def test_the_deploy_s_own_way_to_give_passwords_leaves_both_good(basic: Settings) -> None:
+    where, change = stage(basic), a_change(basic, "MYSQL_WEB_PASSWORD")
+    steps(basic, where, "MYSQL_WEB_PASSWORD").admit(change)
+    root = secret_files.root_password(basic)
+    accounts.provide(where.machine, (), root, {"web": NEW})
+
+    assert [NEW.reveal(), change.old.reveal()] == where.machine.users["web"]
 
 
 def test_the_old_password_has_to_be_refused(basic: Settings) -> None:
