@@ -18,8 +18,11 @@ MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=$(cat /run/secrets/webhook_key)
 MLFLOW_FLASK_SERVER_SECRET_KEY=$(cat /run/secrets/session_key)
 export MLFLOW_CRYPTO_KEK_PASSPHRASE MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY MLFLOW_FLASK_SERVER_SECRET_KEY
 
-if [ "${AUTH-none}" = basic ] && [ "$1 $2" = "mlflow server" ]; then
-    set -- "$@" --app-name=basic-auth
+# How the login is set up. Without one MLflow reads its own file: it does so at the first search, and
+# answers 500 where there is nothing in it (3.17.2).
+if [ "${AUTH-none}" = basic ]; then
+    export MLFLOW_AUTH_CONFIG_PATH=/run/secrets/auth_config
+    if [ "$1 $2" = "mlflow server" ]; then set -- "$@" --app-name=basic-auth; fi
 fi
 
 # What a killed server left of artifacts on their way. Files that another one has open since
