@@ -265,6 +265,12 @@ def todays(values: Sequence[T], share: int) -> Sequence[T]:
     return values[datetime.now(UTC).toordinal() % share :: share]
 
 
+# The same steps on this machine and on hosts, of some minutes each.
+ROTATIONS = ("test_rotation.py", "test_rotation_here.py")
+collect_ignore = sorted({*ROTATIONS} - {*todays(ROTATIONS, 2)})
+"""Files that have their day tomorrow; one that is named on the command line is run."""
+
+
 def free_port() -> int:
     """Return a port nobody listens on."""
     with socket.socket() as probe:

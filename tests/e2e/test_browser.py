@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Error, Page, Response, expect, sync_pla
 
 from ops import front_door
 from ops.front_door import FrontDoor
-from tests.e2e.conftest import Project
+from tests.e2e.conftest import Project, todays
 
 # As root and without a network; Chromium's own services would ask for hosts that are not there.
 FLAGS = [
@@ -52,7 +52,7 @@ def page() -> Iterator[Page]:
         yield browser.new_page()
 
 
-@pytest.mark.parametrize("engine", ["stack", "embedded"])
+@pytest.mark.parametrize("engine", todays(["stack", "embedded"], 2))
 def test_an_experiment_is_made_renamed_and_deleted_by_the_public_name(
     engine: str, page: Page, request: pytest.FixtureRequest
 ) -> None:
