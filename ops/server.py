@@ -28,6 +28,8 @@ def up(wanted: str, *, migrate: bool) -> None:
     console.result(settings.url)
     # Read anew, with the secrets that were made meanwhile.
     console.say(f"\nfor clients:\n{_exports(Settings.load())}")
+    if settings.auth == "basic":
+        console.say("log in as admin with ADMIN_PASSWORD of .env; let others in: invoke add-user")
 
 
 def stop_other(name: str, settings: Settings, host: LocalHost) -> None:

@@ -4,11 +4,15 @@ import json
 import socket
 import ssl
 import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import requests
 
+from ops.private_ca import Authority
+from ops.values import Secret
 from tests.e2e.conftest import Project, output
 from tests.e2e.tools import environment
 
@@ -102,3 +106,39 @@ def test_no_secret_of_the_front_door_is_where_others_look(guarded: Project) -> N
     )
 
     assert [] == [name for name, secret in zip(names, secrets, strict=True) if secret in seen]
+
+
+def give(project: Project, folder: Path) -> bytes:
+    """Have another's certificate for this machine in the project's files; return it."""
+    pair = Authority(Secret("another-ca"), "another", ["localhost"]).issue(datetime.now(UTC))
+    (folder / "chain.pem").write_bytes(pair.chain)
+    (folder / "key.pem").write_bytes(pair.key)
+    project.set(
+        TLS="files",
+        TLS_CERTIFICATE_FILE=str(folder / "chain.pem"),
+        TLS_KEY_FILE=str(folder / "key.pem"),
+    )
+    return pair.chain
+
+
+def shown(project: Project) -> bytes:
+    return ssl.get_server_certificate(("localhost", project.tls_port)).encode()
+
+
+def test_a_certificate_of_yours_is_shown_and_another_one_after_up(
+    make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project = make_project("files", WEB_WORKERS="1")
+    first = give(project, tmp_path)
+    project.invoke("up", "--engine", "compose")
+    project.invoke("smoke")
+    assert first == shown(project)
+
+    second = give(project, tmp_path)
+    project.invoke("up")
+    assert second == shown(project) != first
+
+    (tmp_path / "key.pem").write_text("no key", "utf-8")
+    refused = project.invoke("up", expect=2)
+    assert "is not to be used" in refused.stderr
+    assert second == shown(project)
