@@ -165,6 +165,12 @@ def fleet(
         sweep(project, machine)
 
 
+@pytest.fixture(scope="module")
+def team(fleet: Project) -> Project:
+    """Whose admin the clients of these tests are."""
+    return fleet
+
+
 def balance(project: Project, machines: list[lab.Host]) -> None:
     """Have a load balancer at the project's address."""
     remove(BALANCER)
@@ -185,7 +191,7 @@ def live(project: Project) -> set[str]:
     return {each["id"] for each in found}
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatient", "logged_in")
 def test_three_hosts_move_together_and_no_request_fails(
     fleet: Project, machines: list[lab.Host], tmp_path: Path, measured: Callable[[str], None]
 ) -> None:
