@@ -103,11 +103,11 @@ def test_with_the_new_secrets_there_is_nothing_to_do(project: Project) -> None:
 @pytest.mark.parametrize("point", ["letting the new", "starting the database", "starting the serv"])
 def test_killed_on_the_way_the_same_command_ends_it(project: Project, point: str) -> None:
     old = secret(project, "MYSQL_WEB_PASSWORD")
-    process = project.start("rotate-secret", "MYSQL_WEB_PASSWORD")
-    assert process.stderr is not None
-    seen = next((line for line in process.stderr if line.startswith(point)), "")
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
+    with project.start("rotate-secret", "MYSQL_WEB_PASSWORD") as process:
+        assert process.stderr is not None
+        seen = next((line for line in process.stderr if line.startswith(point)), "")
+        process.send_signal(signal.SIGKILL)
+        process.wait(60)
     assert seen, "it was never there"
 
     done = project.invoke("rotate-secret", "MYSQL_WEB_PASSWORD")
