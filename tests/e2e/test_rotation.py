@@ -99,13 +99,12 @@ def test_killed_on_the_way_the_same_command_ends_it(
 ) -> None:
     old = secret(team, "MYSQL_WEB_PASSWORD")
     words = ("rotate-secret", "MYSQL_WEB_PASSWORD", "--host", machine.address)
-    process = team.start(*words)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith(point):
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait(60)
+    with team.start(*words) as process:
+        assert process.stderr is not None
+        seen = next((line for line in process.stderr if line.startswith(point)), "")
+        process.send_signal(signal.SIGKILL)
+        process.wait(60)
+    assert seen
     team.smoke(url(team, machine))
 
     # The lock of the deploy ends with the silence of its holder.
