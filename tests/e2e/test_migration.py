@@ -15,7 +15,8 @@ OLDER = "770bee3ae1dd"
 # What `up` does first: the files that a `docker compose` line of the test reads.
 WRITE_FILES = (
     "from ops import compose, images, preflight, sizing; from ops.hosts import LocalHost; "
-    "from ops.settings import Settings; s = Settings.load(); preflight.data_folder(s.data); "
+    "from ops.settings import Settings; s = Settings.load().with_secrets(); "
+    "preflight.data_folder(s.data); "
     "compose.write_files(s, sizing.size(s, [images.engine(LocalHost()).machine]))"
 )
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
