@@ -138,7 +138,7 @@ def tls_server(file: Path) -> Iterator[int]:
     [
         ("localhost", 60.5, True, "ok", "the certificate fits localhost, 60 d", ""),
         ("localhost", 34.5, True, "ok", "the certificate fits localhost, 34 d", ""),
-        ("localhost", 33, True, "warn", "the certificate ends in 32 d", "renewed"),
+        ("localhost", 32.5, True, "warn", "the certificate ends in 32 d", "renewed"),
         ("localhost", -1, True, "fail", "localhost: certificate has expired", "a valid certif"),
         ("other.test", 60, True, "fail", "localhost: Hostname mismatch", "a valid certificate for"),
         ("localhost", 60, False, "fail", "localhost: self-signed certificate", "with its chain"),
