@@ -4,21 +4,18 @@ Its overlays are in tests/test_contract.py.
 """
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from ops import certificates
 from ops.errors import OpsError
-from ops.key_pairs import general_names, new_key, private_pem
+from ops.key_pairs import new_key, private_pem
 from ops.private_ca import Authority
 from ops.settings import Settings
 from ops.values import Secret
+from tests.tls import self_signed
 
 NAME = "mlflow.example.test"
 HERE = ["localhost", "127.0.0.1", "::1"]
@@ -97,20 +94,9 @@ def test_the_ca_is_kept_for_clients_and_follows_the_names(private: Settings) -> 
 
 def files(folder: Path, *names: str, days: float = 30) -> dict[str, Any]:
     """Make a certificate as somebody else would, with its key; return the settings of both."""
-    key, title, now = new_key(), x509.Name([]), datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(title)
-        .issuer_name(title)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=60))
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName(general_names(names)), critical=False)
-        .sign(key, SHA256())
-    )
-    (folder / "chain.pem").write_bytes(made.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(private_pem(key))
+    pair = self_signed(names, days)
+    (folder / "chain.pem").write_bytes(pair.chain)
+    (folder / "key.pem").write_bytes(pair.key)
     return {
         "tls": "files",
         "tls_certificate_file": str(folder / "chain.pem"),

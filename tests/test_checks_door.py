@@ -6,14 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from ops import checks_door
 from ops.checks import Finding
@@ -21,6 +16,7 @@ from ops.patient import Patient
 from ops.settings import Settings
 from tests import patients
 from tests.conftest import StandInServer
+from tests.tls import self_signed
 
 PUT = "PUT /artifacts"
 GET = "GET /artifacts"
@@ -85,30 +81,9 @@ def test_the_public_name_is_looked_up(
 
 def certify(folder: Path, name: str, days: float) -> Path:
     """Make a certificate that signs itself, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(title)
-        .issuer_name(title)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=100))
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    pair = self_signed([name], days)
     file = folder / "certificate.pem"
-    file.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    file.write_bytes(pair.chain + pair.key)
     return file
 
 

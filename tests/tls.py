@@ -4,12 +4,19 @@ import socket
 import ssl
 import tempfile
 import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ops.key_pairs import Pair
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
-__all__ = ["handshake"]
+from ops.key_pairs import Pair, general_names, new_key, private_pem
+
+__all__ = ["handshake", "self_signed"]
 
 
 def handshake(pair: Pair, name: str, ca: str) -> dict[str, Any]:
@@ -43,3 +50,22 @@ def _serve(context: ssl.SSLContext, end: socket.socket) -> None:
             context.wrap_socket(end, server_side=True).close()
         except (ssl.SSLError, OSError):
             pass
+
+
+def self_signed(names: Sequence[str], days: float) -> Pair:
+    """Make a certificate that signs itself, a hundred days old and valid for some more."""
+    key, now = new_key(), datetime.now(UTC)
+    title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(title)
+        .issuer_name(title)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=100))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName(general_names(names)), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    return Pair(made.public_bytes(Encoding.PEM), private_pem(key))
