@@ -3,8 +3,8 @@
 set -eu
 
 # Compose has no way to leave a variable out, only to leave it empty; boto3 takes an empty endpoint
-# or region for a wrong one.
-for name in MLFLOW_S3_ENDPOINT_URL AWS_DEFAULT_REGION; do
+# or region for a wrong one, OpenSSL an empty file for one without CAs.
+for name in MLFLOW_S3_ENDPOINT_URL AWS_DEFAULT_REGION SSL_CERT_FILE; do
     eval "value=\${$name-}"
     # shellcheck disable=SC2154 # set by the eval above
     if [ -z "$value" ]; then unset "$name"; fi
@@ -20,9 +20,21 @@ export MLFLOW_CRYPTO_KEK_PASSPHRASE MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY MLFLOW_
 
 # How the login is set up. Without one MLflow reads its own file: it does so at the first search, and
 # answers 500 where there is nothing in it (3.17.2).
-if [ "${AUTH-none}" = basic ]; then
-    export MLFLOW_AUTH_CONFIG_PATH=/run/secrets/auth_config
-    if [ "$1 $2" = "mlflow server" ]; then set -- "$@" --app-name=basic-auth; fi
+if [ "${AUTH-none}" = basic ]; then export MLFLOW_AUTH_CONFIG_PATH=/run/secrets/auth_config; fi
+
+if [ "$1" = serve ]; then
+    if [ "$MLFLOW_SERVER_ENABLE_JOB_EXECUTION" = true ]; then
+        # Only MLflow's own command starts what executes jobs. What it says of how requests are served,
+        # says plugin/mlflow_compose/serving.py for all others.
+        set -- mlflow server --host=0.0.0.0 --port=5000 "--workers=$WEB_WORKERS" \
+            "--uvicorn-opts=--timeout-keep-alive 75 --no-access-log --no-date-header --no-server-header"
+        case $AUTH in
+            basic) set -- "$@" --app-name=basic-auth ;;
+            oidc) set -- "$@" --app-name=oidc-gate ;;
+        esac
+    else
+        set -- gunicorn --config=python:mlflow_compose.serving
+    fi
 fi
 
 # What a killed server left of artifacts on their way. Files that another one has open since

@@ -1,0 +1,1 @@
+"""What this repository adds to the server, at the points where MLflow lets a plugin in."""
