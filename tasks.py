@@ -117,6 +117,21 @@ def smoke(c: Context, host: Hosts = None, url: str = "") -> None:
     remote.smoke_test(every(host), url)
 
 
+@task(
+    help={
+        "url": "measure the server at this address instead, logged in as MLflow's client would be",
+        "seconds": "how long each of the seven measurements takes",
+        "json": JSON_HELP,
+    }
+)
+def bench(c: Context, url: str = "", seconds: str = "5", json: bool = False) -> None:
+    """Measure how many requests a second the server answers, as its clients get them from here."""
+    for_real(c)
+    from ops import server
+
+    server.bench(url, seconds, as_json=json)
+
+
 @task(help={"json": JSON_HELP})
 def client_env(_c: Context, json: bool = False) -> None:
     """Print what a client has to set: eval "$(invoke client-env)"."""
@@ -528,6 +543,34 @@ def set_password(c: Context, name: str, generate: bool = False, host: Hosts = No
     from ops import people
 
     people.set_password(name, every(host), generate=generate)
+
+
+@task(
+    iterable=["host"],
+    help={
+        "name": "the user, who may be a program: invoke add-user",
+        "label": "what it is for; each of a user's tokens has another one",
+        "days": "how long it is good for, at most 365",
+        "revoke": "take back the one with this label",
+        "host": THERE_HELP,
+    },
+)
+def token(
+    c: Context,
+    name: str,
+    label: str = "default",
+    days: str = "90",
+    revoke: bool = False,
+    host: Hosts = None,
+) -> None:
+    """Make a token for a program and print it, once, where people log in at a provider."""
+    for_real(c)
+    from ops import tokens
+
+    if revoke:
+        tokens.take_back(name, every(host), label=label)
+    else:
+        tokens.issue(name, every(host), label=label, days=days)
 
 
 @task(

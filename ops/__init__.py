@@ -1,6 +1,7 @@
 """How the stack is operated. Read in this order; imports point up this list only.
 
-- Values: `errors`, `values`, `envfile`, `settings`, `sizing` (what a machine gives the services),
+- Values: `errors`, `values`, `envfile`, `settings`, `egress` (where the server may go), `sizing`
+  (what a machine gives the services),
   `generations` (how long a backup is kept), `digests` (what tells contents apart),
   `moments` (as a person writes them), `access_log` (a line of NGINX's).
 - The outside world: `console` (what a person sees), `consent` (what one agrees to), `preflight`
@@ -18,8 +19,8 @@
   `identities` (who we are), `logins` (in at its door), `channels`, `tunnels` and `terminals` (what
   runs through a connection), `ssh` (such a host), `paper` (the same for a dry run), `trust` (how a
   host key becomes a known one), `key_files` (keys as EC2 needs them).
-- `database` (where MySQL is), `secret_files`, `nginx`, `stack`: settings turned into what NGINX,
-  Compose and MLflow read.
+- `database` (where MySQL is), `oidc` (login by an identity provider), `secret_files`, `nginx`,
+  `stack`: settings turned into what NGINX, Compose and MLflow read.
 - Backups: `age_keys` (who can open them), `sheet` (how, without this repository); `backup_keys` is
   what the task calls.
 - `checks` says what a check is. `protection`: how well a
@@ -35,8 +36,10 @@
   it is asked), `base` (a copy of it), `dump` (it as
   SQL), `shipping` (its logs), `fetching` (a backup unpacked);
   `keeper` is its main program. `accounts`: the users of MySQL.
+- `rotation`: in which order a secret is replaced, and what is left of one that was cut off.
 - Engines, which do the work: `environment` and `embedded`, `compose`; `engines` chooses one.
-- `smoke` proves a server. `server` is what the tasks call on this machine.
+- `smoke` proves a server. `load` (clients that ask all at once) and `throughput` (what of) measure
+  one. `server` is what the tasks call on this machine.
 - Deploying: `release` (what a host needs to run one state of the stack), `audit` (the record of
   what was done), `site` (the stack's folder on a host), `readiness` (what a host has to have),
   `supply` (images on the hosts), `lease` (the lock), `switch` (one host's way to a release and
@@ -45,8 +48,10 @@
   `deploys` and `remote` are what the tasks call, and `activity`: who did what. `policies`: what IAM
   has to allow for all of it.
 - People who log in: `passwords`, `resources` (what one can have a right to), `users` (who there is
-  on a server, and with which rights); `people` is what the tasks call.
-- Another secret: `rotation` (in which order), `premises` (where), `renewals` (how, for each).
+  on a server, and with which rights), `members` (the same where an identity provider says so);
+  `people` is what the tasks call.
+- Another secret: `premises` (where it is replaced), `renewals` (how, for each).
+  `tokens`: what programs log in with.
 - A database brought back: `homes` (where it is to be), `scratch` (a MySQL on restored data that
   nobody else reaches), `artifacts` (what it needs in S3), `restore`; `evidence` (what a drill
   leaves), `drill`; `backups` orders, lists and verifies.
@@ -59,6 +64,6 @@
 - `patient` is a host under examination: `checks_host`, `checks_stack`, `checks_s3`,
   `checks_backups`, `checks_door`, `checks_local`; `doctor` makes them all.
 
-`migration` and `rekeying` stand apart: they run beside MLflow, as jobs of their own, and import
-nothing from here.
+`migration`, `rekeying` and `issuing` stand apart: they run beside MLflow, as jobs of their own, and
+import nothing from here.
 """

@@ -6,6 +6,7 @@ server's, `backup` the backup service's. `inside` is how a command in MySQL's co
 
 from collections.abc import Mapping, Sequence
 
+from ops.database import SIGN_ON, TRACKING
 from ops.errors import OpsError
 from ops.hosts import Host
 from ops.values import Secret
@@ -25,19 +26,24 @@ CLIENT = (
 )
 ACCESS_DENIED = "ERROR 1045"
 
-RIGHTS: Mapping[str, str] = {
+RIGHTS: Mapping[str, tuple[str, ...]] = {
+    # The image has given it the other database (MYSQL_DATABASE).
+    "mlflow": (f"ALL ON {SIGN_ON}.*",),
     # All that a server does once the schema is current (tried on 3.17.2). The trigger of MLflow's
     # tables acts with the rights of `mlflow`, which made it.
-    "web": "SELECT, INSERT, UPDATE, DELETE ON mlflow.*",
+    "web": tuple(f"SELECT, INSERT, UPDATE, DELETE ON {name}.*" for name in (TRACKING, SIGN_ON)),
     # Clone and lock: BACKUP_ADMIN. FLUSH: RELOAD. Positions: REPLICATION CLIENT. Deleting what is
     # stored: BINLOG_ADMIN. Counting and dumping: the rest, which all only reads.
     # https://dev.mysql.com/doc/refman/9.7/en/privileges-provided.html
     "backup": (
-        "BACKUP_ADMIN, BINLOG_ADMIN, RELOAD, REPLICATION CLIENT, "
-        "SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES, PROCESS ON *.*"
+        "BACKUP_ADMIN, BINLOG_ADMIN, RELOAD, REPLICATION CLIENT ON *.*",
+        "SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES, PROCESS ON *.*",
     ),
 }
 """What each user may; one that has more loses nothing here, as it may be at work."""
+
+# In the binary log, unlike what follows: the tables that are made in it are, too.
+MADE = f"CREATE DATABASE IF NOT EXISTS {SIGN_ON} CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;\n"
 
 # Nothing of it is in the binary log: a restored database gets it from whoever restores it.
 UNLOGGED = "SET SESSION sql_log_bin = 0;"
@@ -55,6 +61,9 @@ DROP USER IF EXISTS 'root'@'%';
 
 USER = """
 CREATE USER IF NOT EXISTS '{name}'@'%' IDENTIFIED BY '{password}';
+"""
+
+GRANT = """
 GRANT {rights} TO '{name}'@'%';
 """
 
@@ -76,11 +85,13 @@ def provide(
     host: Host, inside: Sequence[str], root: Secret, passwords: Mapping[str, Secret]
 ) -> None:
     """Have these users in a MySQL; their former passwords stay good."""
-    sql = UNLOGGED + SQL
+    sql = MADE + UNLOGGED + SQL
     for name, password in passwords.items():
         known = accepted(host, inside, name, password)
         text = USER if known else f"{USER}{RENEWED}"
-        sql += text.format(name=name, password=password.reveal(), rights=RIGHTS[name])
+        sql += text.format(name=name, password=password.reveal())
+    for name in ("mlflow", *passwords):
+        sql += "".join(GRANT.format(name=name, rights=rights) for rights in RIGHTS[name])
     as_root(host, inside, root, sql)
 
 

@@ -190,6 +190,6 @@ CHECKS: list[Check[Patient]] = [
         "100 MB",
         transfer,
         needs=("front door", "disk"),
-        when=lambda settings: settings.artifact_access == "proxied",
+        when=lambda settings: settings.artifact_access != "direct",
     ),
 ]

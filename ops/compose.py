@@ -12,6 +12,7 @@ from ops import (
     certificate_state,
     certificates,
     console,
+    egress,
     envfile,
     front_door,
     images,
@@ -194,6 +195,8 @@ def rendered(settings: Settings, size: Size) -> dict[Path, str]:
     configuration = nginx.files(settings.root, stack.site(settings))
     for name, text in (configuration | nginx.identity("web")).items():
         files[site / name] = text
+    for name, text in egress.files(settings.root, settings).items():
+        files[folder / "egress" / name] = text
     return files
 
 
@@ -207,8 +210,8 @@ def write_files(settings: Settings, size: Size) -> None:
     """Write what differs from what is there; a secret that changed lies beside the old one.
 
     The folder is this user's alone (0700). The files in it are readable to all (0444), as are the
-    folders that NGINX looks into, because the processes in the containers have other user numbers
-    and Compose mounts what is there as it is.
+    folders that NGINX and the proxy look into, because the processes in the containers have other
+    user numbers and Compose mounts what is there as it is.
     """
     folder, wanted = stack.folder(settings), rendered(settings, size)
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -216,12 +219,12 @@ def write_files(settings: Settings, size: Size) -> None:
         if not file.exists() or file.read_text("utf-8") != text:
             file.parent.mkdir(parents=True, exist_ok=True)
             envfile.write_private(file, text, 0o444)
-    releases = folder / "releases"
-    for path in (releases, *releases.rglob("*")):
-        if path.is_dir():
-            path.chmod(0o755)  # the umask may have taken bits away
-        elif path not in wanted:  # NGINX reads whatever lies in conf.d
-            path.unlink()
+    for top in (folder / "releases", folder / "egress"):
+        for path in (top, *top.rglob("*")) if top.exists() else ():
+            if path.is_dir():
+                path.chmod(0o755)  # the umask may have taken bits away
+            elif path not in wanted:  # NGINX reads whatever lies in conf.d
+                path.unlink()
 
 
 def forget_secrets(settings: Settings, host: LocalHost) -> None:

@@ -30,6 +30,7 @@ class Container:
     image: str
     release: str
     restarts: int = 0
+    networks: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -77,6 +78,7 @@ def _container(entry: dict[str, Any]) -> Container:
         image=entry["Image"],
         release=labels.get("mlflow-compose.release", ""),
         restarts=entry.get("RestartCount", 0),
+        networks=tuple(entry["NetworkSettings"]["Networks"]),
     )
 
 

@@ -17,6 +17,7 @@ from ops import (
     readiness,
     release,
     rollout,
+    rotation,
     secret_files,
     sizing,
     stack,
@@ -33,12 +34,18 @@ from ops.site import Facts, Site
 from ops.sizing import Size
 from ops.values import Secret
 
-__all__ = ["deploy", "pending", "rehearse", "rollback"]
+__all__ = ["bring", "deploy", "pending", "rehearse", "rollback"]
 
 HEAD = ("python", "-I", "/opt/migration.py", "--head")
 
 
 def deploy(hosts: str, *, migrate: bool) -> None:
+    """Bring hosts to the settings and files of this machine, unless a secret is being replaced."""
+    rotation.remind(Settings.load())
+    bring(hosts, migrate=migrate)
+
+
+def bring(hosts: str, *, migrate: bool = False) -> None:
     """Bring hosts to the settings and files of this machine."""
     settings, local = Settings.load(), LocalHost()
     settings.require_for_backups()

@@ -10,7 +10,17 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ops import age_keys, artifacts, console, evidence, generations, manifest, restore, vault
+from ops import (
+    age_keys,
+    artifacts,
+    console,
+    evidence,
+    generations,
+    manifest,
+    restore,
+    secret_files,
+    vault,
+)
 from ops.age_keys import Key
 from ops.errors import OpsError
 from ops.homes import Home, home
@@ -36,8 +46,8 @@ option_file.touch(0o600)
 option_file.write_text(given["client"])
 environ = {
     **os.environ,
-    "MLFLOW_BACKEND_STORE_URI": "mysql+pymysql://mlflow@127.0.0.1:3306/mlflow?charset=utf8mb4"
-    "&read_default_file=/tmp/client",
+    "MLFLOW_BACKEND_STORE_URI": "mysql+mysqldb://127.0.0.1:3306/mlflow?charset=utf8mb4"
+    "&ssl_mode=REQUIRED&read_default_file=/tmp/client",
     "MLFLOW_CRYPTO_KEK_PASSPHRASE": given["passphrase"],
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -171,10 +181,9 @@ def reads(made: Scratch, image: str) -> dict[str, Any]:
     """Start MLflow on the restored database and read from it as a client does."""
     settings = made.settings
     password, passphrase = settings.mysql_password, settings.kek_passphrase
-    assert password is not None
     assert passphrase is not None
     given = {
-        "client": f'[client]\npassword = "{password.reveal()}"\n',
+        "client": secret_files.option_file("mlflow", password),
         "passphrase": passphrase.reveal(),
     }
     words = (

@@ -6,6 +6,7 @@ machine are those of the one imagined.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from ops.hosts import DEADLINE, Result
 from ops.paper import PaperHost
 from ops.release import Release
 from ops.sizing import Machine
+from ops.switch import BESIDE
 
 __all__ = ["MACHINE", "ImaginedHost"]
 
@@ -37,7 +39,7 @@ class ImaginedHost(PaperHost):
         self.new = release
         self.old = replace(release, id=BEFORE, origin=BEFORE)
         self.live = self.serves = self.old
-        self.servers = [self.old.web]
+        self.beside = [(name, self.old.web) for name in BESIDE if name in release.services]
         self.seen: set[str] = set()
 
     def run(
@@ -54,8 +56,9 @@ class ImaginedHost(PaperHost):
         if not looks or line not in self.seen:
             super().run(words, stdin=stdin, deadline=deadline, env=env)
         self.seen.add(line)
-        if "--scale=web" in line:
-            self.servers.append(self.new.web)
+        started = re.search(r"--scale=(\w+)=", line)
+        if started:
+            self.beside.append((started[1], self.new.web))
         elif line.startswith("ln -sfn"):
             self.live = self.new
         elif line.endswith("-s reload"):
@@ -93,9 +96,8 @@ class ImaginedHost(PaperHost):
         return next((text for start, text in answers.items() if line.startswith(start)), "")
 
     def _containers(self) -> list[dict[str, object]]:
-        pairs = [(name, "") for name in self.new.services if name != "web"]
-        pairs += [("web", release) for release in self.servers]
-        return [_container(*pair, self.new.image_id) for pair in pairs]
+        pairs = [(name, "") for name in self.new.services if name not in BESIDE]
+        return [_container(*pair, self.new.image_id) for pair in (*pairs, *self.beside)]
 
 
 def _image(identity: str) -> dict[str, object]:
@@ -113,10 +115,11 @@ def _container(service: str, release: str, image: str) -> dict[str, object]:
     }
     state = {"Status": "running", "ExitCode": 0, "StartedAt": ""}
     return {
-        "Id": release or service,
+        "Id": f"{service}-of-{release}" if release else service,
         "Image": image,
         "Config": {"Labels": labels},
         "State": {**state, "Health": {"Status": "healthy"}},
         "HostConfig": {"PortBindings": {}},
+        "NetworkSettings": {"Networks": {}},
         "Mounts": [],
     }

@@ -10,11 +10,13 @@ import select
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ops import base, generations, manifest
 from ops.base import About, Content, Known, Origin, Told
+from ops.database import SIGN_ON, TRACKING
 from ops.donor import census
 from ops.errors import OpsError
 from ops.gtids import GtidSet
@@ -92,10 +94,11 @@ class Dump:
     def _code(self) -> str:
         deadline = time.monotonic() + END_SECONDS
         while time.monotonic() < deadline:
-            try:
-                return (self.folder / "code").read_text("utf-8").strip()
-            except FileNotFoundError:
-                time.sleep(0.1)
+            with suppress(FileNotFoundError):
+                found = (self.folder / "code").read_text("utf-8").strip()
+                if found:  # a shell makes the file before it writes there
+                    return found
+            time.sleep(0.1)
         return "unknown"
 
     def _failed(self, why: str) -> OpsError:
@@ -132,5 +135,6 @@ def take(origin: Origin, told: Told) -> Manifest:
             tables = counted.result()
     finally:
         made.close()
-    its = {name: table for name, table in tables.items() if name.startswith("mlflow.")}
+    dumped = (f"{TRACKING}.", f"{SIGN_ON}.")
+    its = {name: table for name, table in tables.items() if name.startswith(dumped)}
     return base.conclude(origin, about, (point, known), [stored], its)

@@ -1,6 +1,7 @@
 """HTTP as a client speaks it: the server reached through its front door."""
 
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -31,12 +32,14 @@ class RequestError(Exception):
     """An answer that is not a success, or no answer (`status` 0).
 
     `code` is MLflow's own name for it, such as RESOURCE_DOES_NOT_EXIST; empty if it has none.
+    `retry_after` is how many seconds a server that has too much to do asks to be left alone.
     """
 
-    def __init__(self, status: int, message: str, code: str = "") -> None:
+    def __init__(self, status: int, message: str, code: str = "", retry_after: float = 1) -> None:
         super().__init__(f"HTTP {status}: {message}" if status else message)
         self.status = status
         self.code = code
+        self.retry_after = retry_after
 
 
 class FrontDoor:
@@ -80,7 +83,11 @@ class FrontDoor:
         if answer.status >= 300:
             text = answer.data[:300].decode(errors="replace").strip()
             shown = text or answer.reason or "no message"
-            raise RequestError(answer.status, shown, _code(answer.data))
+            wait = answer.headers.get(
+                "Retry-After", ""
+            )  # seconds; a date is what nobody sends here
+            after = float(wait) if re.fullmatch("[0-9]{1,9}", wait) else 1
+            raise RequestError(answer.status, shown, _code(answer.data), after)
         return answer.data
 
     def call(

@@ -26,15 +26,18 @@ def files(root: Path, site: Mapping[str, str]) -> dict[str, str]:
     """Return every file of the configuration but those of `identity`, by its path in the folder.
 
     Templates keep NGINX's own `$variables`; names in braces are ours, those of `site`. Those in
-    templates/tls are for a server that speaks TLS only, those in templates/basic for one with a
-    login.
+    templates/tls are for a server that speaks TLS only, those in templates/login for one with a
+    login, of the kind that has a folder of its own.
     """
     top = root / "nginx"
+    folders = {"templates", site["LISTEN"], site["LOGIN"]}
+    if site["LOGIN"] != "none":
+        folders.add("login")
     found = {}
     for file in sorted(path for path in top.rglob("*") if path.is_file()):
         name, text = str(file.relative_to(top)), file.read_text("utf-8")
         if file.suffix == ".template":
-            if file.parent.name not in ("templates", site["LISTEN"], site["LOGIN"]):
+            if file.parent.name not in folders:
                 continue
             name = f"conf.d/{file.stem}"
             for key, value in site.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 from ops import consent, console, passwords, remote
 from ops.errors import refusal
+from ops.members import Members
 from ops.resources import Resource
 from ops.resources import permission as permission_of
 from ops.settings import ADMIN, Settings
@@ -29,17 +30,20 @@ CACHED_SECONDS = 30
 @contextmanager
 def users(settings: Settings, hosts: str) -> Iterator[Users]:
     """Yield the users of this machine's server, or of the one of a host; refuse where none are."""
-    if settings.auth != "basic":
+    if settings.auth == "none":
         raise refusal(
             f"nobody logs in to this server: AUTH is {settings.auth}",
             "set AUTH='basic' in .env, then: invoke up, or invoke deploy",
         )
     with remote.reached(settings, hosts) as door:
-        yield Users(door)
+        yield Members(door) if settings.auth == "oidc" else Users(door)
 
 
 def add(name: str, hosts: str, *, admin: bool, generate: bool) -> None:
-    """Let somebody log in; a password that is made is the result."""
+    """Let somebody log in; a password that is made is the result.
+
+    Where people log in at an identity provider, a program: those have tokens.
+    """
     if not NAME.fullmatch(name):
         raise refusal(
             f"{name!r} is not a name to log in with", "use ASCII's letters, digits and . _ @ + -"
@@ -48,6 +52,9 @@ def add(name: str, hosts: str, *, admin: bool, generate: bool) -> None:
         raise refusal(f"{ADMIN} is there already: the tasks log in as it", "take another name")
     settings = Settings.load()
     with users(settings, hosts) as known:
+        if isinstance(known, Members):
+            add_program(known, name, admin=admin, generate=generate)
+            return
         if name in [user.name for user in known.all()]:
             raise refusal(
                 f"there is a user {name} already", f"give a password: invoke set-password {name}"
@@ -63,18 +70,30 @@ def add(name: str, hosts: str, *, admin: bool, generate: bool) -> None:
         console.say(f"to let them see others' work: invoke grant {name} experiment:NAME READ")
 
 
+def add_program(known: Members, name: str, *, admin: bool, generate: bool) -> None:
+    """Make a user for a program; people come by themselves."""
+    if generate:
+        raise refusal("a program has no password", "leave --generate out, then: invoke token")
+    if name.lower() in [user.name for user in known.all()]:
+        raise refusal(f"there is a user {name} already", f"make a token: invoke token {name}")
+    known.add_program(name.lower(), admin=admin)
+    console.say(f"a program may log in as {name.lower()}: invoke token {name.lower()}")
+    console.say("people need not be added: the identity provider says who they are")
+
+
 def remove(name: str, hosts: str, *, confirm: str) -> None:
     """Let somebody log in no more, once their name was typed."""
-    if name == ADMIN:
-        raise refusal(f"{ADMIN} stays: the tasks log in as it", "give another name")
     if confirm not in ("", name):
         raise refusal(f"--confirm {confirm} is not {name}; nothing was changed", "correct it")
     with users(Settings.load(), hosts) as known:
-        console.say(left_behind(known.find(name)))
+        user = known.find(name)
+        if user.name == ADMIN:
+            raise refusal(f"{ADMIN} stays: the tasks log in as it", "give another name")
+        console.say(left_behind(user))
         if not confirm:
             way = f"repeat it with --confirm {name}"
             consent.ask("Remove the user?", answer=name, elsewhere=way)
-        known.remove(name)
+        known.remove(user.name)
     console.say(f"{name} is removed; who is logged in gets answers for {CACHED_SECONDS} s more")
 
 
@@ -91,6 +110,11 @@ def left_behind(user: User) -> str:
 def set_password(name: str, hosts: str, *, generate: bool) -> None:
     """Give somebody another password; the admin's goes into .env too."""
     settings = Settings.load()
+    if settings.auth == "oidc":
+        raise refusal(
+            "passwords are the identity provider's, and programs have tokens",
+            f"make one: invoke token {name}; of {ADMIN}: invoke rotate-secret ADMIN_PASSWORD",
+        )
     with users(settings, hosts) as known:
         known.find(name)
         password = passwords.obtain(name, generate=generate)
@@ -151,9 +175,10 @@ def show(name: str, hosts: str, *, as_json: bool) -> None:
         else:
             width = max(len(user.name) for user in found)
             for user in found:
-                kind = "admin" if user.admin else "user"
-                grants = f"{len(user.grants)} grant{'s' * (len(user.grants) != 1)}"
-                console.result(f"{user.name:<{width}}  {kind:<5}  {grants}")
+                line = f"{user.name:<{width}}  {user.kind:<7}"
+                if known.lists_grants:
+                    line += f"  {len(user.grants)} grant{'s' * (len(user.grants) != 1)}"
+                console.result(line.rstrip())
 
 
 def as_dict(user: User) -> dict[str, Any]:
@@ -162,4 +187,4 @@ def as_dict(user: User) -> dict[str, Any]:
         {"resource": str(each.resource), "permission": each.permission, "role": each.role}
         for each in user.grants
     ]
-    return {"name": user.name, "admin": user.admin, "grants": grants}
+    return {"name": user.name, "admin": user.admin, "kind": user.kind, "grants": grants}

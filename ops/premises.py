@@ -114,7 +114,7 @@ class There:
 
     def bring(self) -> None:
         """Deploy: nobody is kept out meanwhile."""
-        deploys.deploy(self.hosts, migrate=False)
+        deploys.bring(self.hosts)
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-from ops import certificates, nginx, secret_files, stack
+from ops import certificates, egress, nginx, secret_files, stack
 from ops.settings import Settings
 from ops.sizing import Size
 
@@ -37,6 +38,7 @@ ROTATED = ("mysql_client", "web_client", "backup_client", "kek_passphrase", "web
 # A release folder's compose/compose.yaml names these from its own place.
 RELEASES_FOLDER = "../.."
 SECRETS_FOLDER = "../../../secrets"
+EGRESS_FOLDER = "../egress"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ class Release:
         )
         if certificates.OVERLAY in self.files:
             names = (*names, "certificates")
+        if egress.OVERLAY in self.files:
+            names = (*names, "egress")
         return (*names, "dump", "backup") if stack.BACKUPS in self.files else names
 
     @property
@@ -137,6 +141,7 @@ def contents(
     """
     variables = stack.compose_env(settings, size) | {
         "RELEASES_FOLDER": RELEASES_FOLDER,
+        **egress.paths(settings, EGRESS_FOLDER),
         "NGINX_CONFIG_DIGEST": "told",
         **secret_files.paths(settings, SECRETS_FOLDER),
     }
@@ -145,8 +150,12 @@ def contents(
         name: (settings.root / name).read_text("utf-8") for name in stack.compose_files(settings)
     }
     files["compose.env"] = stack.render_env(variables)
-    configuration = nginx.files(settings.root, stack.site(settings))
-    return files | {f"nginx/{name}": text for name, text in configuration.items()}, variables
+    for folder, texts in {
+        "nginx": nginx.files(settings.root, stack.site(settings)),
+        "egress": egress.files(settings.root, settings),
+    }.items():
+        files |= {f"{folder}/{name}": text for name, text in texts.items()}
+    return files, variables
 
 
 def archive(release: Release, files: Mapping[str, str], secrets: Mapping[str, str]) -> bytes:
@@ -201,10 +210,15 @@ def differences(new: Release, live: Release | None) -> list[str]:
 
 def replaced_secrets(old: Release, live: Release) -> list[str]:
     """Return the secrets of an earlier release that others took the place of since."""
-    if old.variables.get("DATABASE_URI") != live.variables.get("DATABASE_URI"):
+    if _database(old) != _database(live):
         return []
     gone = {*old.secrets} - {*live.secrets}
     return [name for name in ROTATED if any(each.startswith(f"{name}-") for each in gone)]
+
+
+def _database(release: Release) -> str:
+    """Return where the database of a release is, whichever driver its image reaches it with."""
+    return urlsplit(release.variables.get("DATABASE_URI", "")).netloc
 
 
 def _by_kind(release: Release) -> dict[str, str]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from ops import accounts, consent, console, premises, rotation, secret_files
+from ops import accounts, consent, console, front_door, premises, rotation, secret_files
 from ops.errors import OpsError, from_output, refusal
 from ops.front_door import RequestError
 from ops.premises import Place, Premises
@@ -17,7 +17,10 @@ from ops.values import Secret
 __all__ = ["rotate"]
 
 CACHE_SECONDS = 90
-"""How long a password may go on working once it was changed: MLflow and NGINX each remember it."""
+"""How long a password may go on working once it was changed: MLflow and NGINX each remember it.
+
+NGINX remembers a certificate for a minute, too.
+"""
 
 POLL_SECONDS = 5.0
 STILL = "the old {key} is still accepted"
@@ -175,6 +178,25 @@ class Admin(Plain):
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class SignOnAdmin(Admin):
+    """The same where people log in at an identity provider: the migration job sets it."""
+
+    def admit(self, change: Change) -> None:
+        """Leave it: nobody but our own commands has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signing(Plain):
+    """What the private CA follows from."""
+
+    def dismiss(self, change: Change) -> None:
+        """See that NGINX shows what the new CA has signed: it looks once a minute, or when told."""
+        new = replace(self.settings, ca_secret=change.new)
+        with self.where.reached() as place, place.door(new) as door:
+            front_door.wait(door, CACHE_SECONDS, lambda: None)
+
+
 def run(place: Place, what: str, old: str, new: str) -> None:
     """Run the job in the database that needs what the server has, and raise what it ends with."""
     source = (Settings.load().root / JOB).read_text("utf-8")
@@ -199,9 +221,9 @@ def kinds(settings: Settings, where: Premises) -> Mapping[str, Steps]:
         "BACKUP_PASSWORD": Account(*found, "backup"),
         "KEK_PASSPHRASE": Rekeyed(*found, "gateway"),
         "WEBHOOK_KEY": Rekeyed(*found, "webhooks", fernet),
-        "ADMIN_PASSWORD": Admin(*found),
+        "ADMIN_PASSWORD": (SignOnAdmin if settings.auth == "oidc" else Admin)(*found),
         "SESSION_KEY": Plain(*found),
-        "CA_SECRET": Plain(*found),
+        "CA_SECRET": Signing(*found),
     }
 
 
@@ -210,7 +232,7 @@ def rotate(key: str, hosts: str, *, yes: bool) -> None:
     key, settings = key.upper(), Settings.load()
     check(settings, key)
     where = premises.premises(settings, hosts)
-    with rotation.begun(settings, key) as (change, before):
+    with rotation.begun(settings, key, hosts) as (change, before):
         if before:
             console.say(f"the rotation of {key} was cut off: it goes on")
         else:

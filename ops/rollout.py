@@ -113,9 +113,11 @@ class Rollout:
             self.each("backups", Switch.start_backups)
         self.step = "schema"
         self.switches[0].migrate(existing=self.move.migrate)
+        if "egress" in self.move.release.services:
+            self.each("way out", Switch.start_egress)
         self.each("new server", Switch.start_web)
-        self.each("asking it", Switch.probe_from_nginx)
         self.each("testing NGINX", Switch.test_nginx)
+        self.each("asking it", Switch.probe_from_nginx)
         with self.probes() as counts:
             self.each("announcing it", Switch.announce)
             self.each("switch", Switch.take_over)

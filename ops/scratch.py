@@ -48,6 +48,7 @@ FLAGS = (
 USERS = """
 CREATE USER IF NOT EXISTS 'mlflow'@'%';
 GRANT ALL ON mlflow.* TO 'mlflow'@'%';
+GRANT ALL ON mlflow_oidc.* TO 'mlflow'@'%';
 """
 
 # They are made anew when it has become the database (ops/accounts.py): with what they had then, a

@@ -13,6 +13,7 @@ __all__ = [
     "digest",
     "fernet",
     "files",
+    "option_file",
     "passwords",
     "paths",
     "revealed",
@@ -38,9 +39,9 @@ def files(settings: Settings) -> dict[str, str]:
 
 
 def _database_secrets(settings: Settings) -> dict[str, str]:
-    owner = _option_file("mlflow", settings.mysql_password)
+    owner = option_file("mlflow", settings.mysql_password)
     if settings.database_host:
-        # With a CA, PyMySQL speaks TLS only, to a server that proves its name. There is one user.
+        # There is one user.
         client = f"{owner}ssl-ca = /run/secrets/database_ca\n"
         return {
             "mysql_client": client,
@@ -52,12 +53,19 @@ def _database_secrets(settings: Settings) -> dict[str, str]:
         "mysql_password": revealed(settings.mysql_password),
         "mysql_root_password": revealed(settings.mysql_root_password),
         "mysql_client": owner,
-        **{f"{user}{CLIENT}": _option_file(user, password) for user, password in users},
+        **{f"{user}{CLIENT}": option_file(user, password) for user, password in users},
     }
 
 
-def _option_file(user: str, password: Secret | None) -> str:
-    return f'[client]\nuser = {user}\npassword = "{revealed(password)}"\n'
+def option_file(user: str, password: Secret | None) -> str:
+    """Return what a driver reads.
+
+    A backslash in it begins an escape, but not to PyMySQL, with which the backup service asks.
+    """
+    text = revealed(password)
+    if user != "backup":
+        text = text.replace("\\", "\\\\")
+    return f'[client]\nuser = {user}\npassword = "{text}"\n'
 
 
 def passwords(settings: Settings) -> dict[str, Secret]:
@@ -90,23 +98,25 @@ def webhook_key(settings: Settings) -> str:
 def _login_secrets(settings: Settings) -> dict[str, str]:
     if settings.auth == "none":
         return {"auth_config": "", "session_key": ""}
-    values = {
-        # Else everybody who logs in reads everything (MLflow's own default).
-        "default_permission": "NO_PERMISSIONS",
-        "database_uri": database.uri(settings),
-        # Of these two MLflow makes its first user.
-        "admin_username": ADMIN,
-        "admin_password": revealed(settings.admin_password),
-        # Each worker knows that long who has logged in; without, a password's hash takes 0.2 s of
-        # each request (measured).
-        "auth_cache_ttl_seconds": "30",
-    }
+    # Of these two the first user is made.
+    values = {"admin_username": ADMIN, "admin_password": revealed(settings.admin_password)}
+    found = {"session_key": revealed(settings.session_key)}
+    if settings.auth == "basic":
+        values |= {
+            # Else everybody who logs in reads everything (MLflow's own default).
+            "default_permission": "NO_PERMISSIONS",
+            "database_uri": database.uri(settings),
+            # Each worker knows that long who has logged in; without, a password's hash takes 0.2 s
+            # of each request (measured).
+            "auth_cache_ttl_seconds": "30",
+        }
+    else:
+        ca = settings.oidc_ca_file
+        found["oidc_client_secret"] = revealed(settings.oidc_client_secret)
+        found["oidc_ca"] = Path(ca).read_text("utf-8") if ca else ""
     # MLflow's parser gives % a meaning of its own, unless it stands there twice.
     lines = [f"{key} = {value.replace('%', '%%')}\n" for key, value in values.items()]
-    return {
-        "auth_config": "".join(["[mlflow]\n", *lines]),
-        "session_key": revealed(settings.session_key),
-    }
+    return found | {"auth_config": "".join(["[mlflow]\n", *lines])}
 
 
 def _certificate_secrets(settings: Settings) -> dict[str, str]:

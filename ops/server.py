@@ -1,20 +1,47 @@
-"""The verbs on a running server, whatever engine it is on: up, down, status, logs, smoke test."""
+"""The verbs on a running server, whatever engine it is on: up, down, status, smoke test, bench."""
 
 import shlex
 
-from ops import certificates, console, engines, front_door, smoke, stack, values
+from ops import (
+    certificates,
+    console,
+    engines,
+    front_door,
+    rotation,
+    smoke,
+    stack,
+    throughput,
+    values,
+)
 from ops.errors import OpsError, refusal
-from ops.front_door import local
+from ops.front_door import FrontDoor, local
 from ops.hosts import LocalHost
 from ops.settings import Settings
 from ops.states import Status
 
-__all__ = ["down", "logs", "print_status", "show_client_env", "show_status", "smoke_test", "up"]
+__all__ = [
+    "bench",
+    "down",
+    "logs",
+    "print_status",
+    "show_client_env",
+    "show_status",
+    "smoke_test",
+    "up",
+]
+
+MOST_SECONDS = 600
+
+LOG_IN = {
+    "basic": "log in as admin with ADMIN_PASSWORD of .env; let others in: invoke add-user",
+    "oidc": "people log in at the identity provider; programs: invoke add-user, invoke token",
+}
 
 
 def up(wanted: str, *, migrate: bool) -> None:
     """Bring the server up on an engine, then print its address and the lines a client needs."""
     settings, host = Settings.load(), LocalHost()
+    rotation.remind(settings)
     choice = engines.choose(wanted, settings, host)
     console.say(f"engine: {choice.name} ({choice.why})")
     if settings.auth == "none" and not settings.listens_here:
@@ -28,8 +55,8 @@ def up(wanted: str, *, migrate: bool) -> None:
     console.result(settings.url)
     # Read anew, with the secrets that were made meanwhile.
     console.say(f"\nfor clients:\n{_exports(Settings.load())}")
-    if settings.auth == "basic":
-        console.say("log in as admin with ADMIN_PASSWORD of .env; let others in: invoke add-user")
+    if settings.auth != "none":
+        console.say(LOG_IN[settings.auth])
 
 
 def stop_other(name: str, settings: Settings, host: LocalHost) -> None:
@@ -85,12 +112,27 @@ def logs(service: str, *, follow: bool) -> None:
 def smoke_test(url: str) -> None:
     """Prove that a server works: the one at `url`, or the one of these settings."""
     settings = Settings.load()
-    if url:
-        try:
-            url = values.endpoint(url)
-        except ValueError as problem:
-            raise refusal(f"the address {problem}", "give --url as http://host:port") from None
-    smoke.run(front_door.as_client(url) if url else local(settings), settings)
+    smoke.run(_door(settings, url), settings)
+
+
+def bench(url: str, seconds: str, *, as_json: bool) -> None:
+    """Measure a server, likewise; so many seconds for each measurement."""
+    try:
+        long = values.count(1, MOST_SECONDS)(seconds)
+    except ValueError as problem:
+        raise refusal(
+            f"--seconds {seconds[:20]!r} {problem}", "correct it, or leave it out"
+        ) from None
+    throughput.measure(_door(Settings.load(), url), long, as_json=as_json)
+
+
+def _door(settings: Settings, url: str) -> FrontDoor:
+    if not url:
+        return local(settings)
+    try:
+        return front_door.as_client(values.endpoint(url))
+    except ValueError as problem:
+        raise refusal(f"the address {problem}", "give --url as http://host:port") from None
 
 
 def show_client_env(*, as_json: bool) -> None:

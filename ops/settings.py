@@ -43,16 +43,25 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "ACME_CA_FILE": values.readable_file,
     "TLS_CERTIFICATE_FILE": values.readable_file,
     "TLS_KEY_FILE": values.readable_file,
-    "AUTH": values.choice("basic", "none"),
+    "AUTH": values.choice("basic", "oidc", "none"),
+    "OIDC_ISSUER": values.issuer,
+    "OIDC_CLIENT_ID": values.word,
+    "OIDC_CLIENT_SECRET": values.secret,
+    "OIDC_CA_FILE": values.readable_file,
+    "OIDC_SCOPES": values.words,
+    "OIDC_GROUPS_CLAIM": values.word,
+    "OIDC_GROUPS": values.names,
+    "OIDC_ADMIN_GROUPS": values.names,
     "ALLOW_INSECURE": values.flag,
     "OPEN_FEATURES": values.choices("gateway", "signup", "webhooks"),
     "DATA_FOLDER": values.folder,
     "ARTIFACTS_DESTINATION": values.s3_uri,
-    "ARTIFACT_ACCESS": values.choice("proxied", "direct"),
+    "ARTIFACT_ACCESS": values.choice("proxied", "presigned", "direct"),
     "S3_ENDPOINT_URL": values.endpoint,
     "S3_REGION": values.word,
     "S3_ACCESS_KEY_ID": values.word,
     "S3_SECRET_ACCESS_KEY": Secret,
+    "OUTBOUND_HOSTS": values.server_addresses,
     "DATABASE_HOST": values.server_address,
     "DATABASE_CA_FILE": values.readable_file,
     "BACKUPS_DESTINATION": values.s3_uri,
@@ -88,6 +97,7 @@ UNQUOTABLE_MESSAGE = "holds a line break, control character, single quote or bac
 
 HIDDEN = {
     *("BACKUP_RECIPIENTS", "PUBLIC_URL", "REGISTRY", "S3_ENDPOINT_URL", "S3_SECRET_ACCESS_KEY"),
+    *("OIDC_ISSUER", "OIDC_CLIENT_SECRET"),
     *GENERATED,
 }
 """Keys whose refused value is never shown: it may hold a password or a private key."""
@@ -114,6 +124,14 @@ class Settings:
     tls_certificate_file: str = ""
     tls_key_file: str = ""
     auth: str = ""
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: Secret | None = None
+    oidc_ca_file: str = ""
+    oidc_scopes: str = "openid email profile"
+    oidc_groups_claim: str = "groups"
+    oidc_groups: str = "mlflow"
+    oidc_admin_groups: str = "mlflow-admin"
     allow_insecure: bool = False
     open_features: str = ""
     data_folder: str = "data"
@@ -123,6 +141,7 @@ class Settings:
     s3_region: str = ""
     s3_access_key_id: str = ""
     s3_secret_access_key: Secret | None = None
+    outbound_hosts: str = ""
     database_host: str = ""
     database_ca_file: str = ""
     backups_destination: str = ""
@@ -197,13 +216,17 @@ class Settings:
     def _contradictions(self) -> Iterator[str]:
         """Yield what no single key shows."""
         if not self.artifacts_destination:
-            if self.artifact_access == "direct":
-                yield "ARTIFACT_ACCESS=direct needs ARTIFACTS_DESTINATION=s3://…"
+            if self.artifact_access != "proxied":
+                yield f"ARTIFACT_ACCESS={self.artifact_access} needs ARTIFACTS_DESTINATION=s3://…"
             if self.s3_endpoint_url and not self.backups_destination:
                 yield "S3_ENDPOINT_URL needs ARTIFACTS_DESTINATION or BACKUPS_DESTINATION=s3://…"
+        elif self.artifact_access == "presigned" and not (self.s3_endpoint_url or self.s3_region):
+            # The server follows S3 to the region of a bucket; an address is signed for one.
+            yield "ARTIFACT_ACCESS=presigned needs S3_REGION, where the bucket is"
         if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key):
             yield "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together: set both or neither"
         yield from self._contradictions_of_the_door()
+        yield from self._contradictions_of_sign_on()
         yield from self._contradictions_of_backups()
         if bool(self.database_host) != bool(self.database_ca_file):
             yield "DATABASE_HOST and DATABASE_CA_FILE go together: set both or neither"
@@ -229,6 +252,19 @@ class Settings:
                 yield "HTTP_PORT and HTTPS_PORT are one: set HTTP_PORT to another, such as 80"
             if self.public_url.startswith("http:"):
                 yield f"PUBLIC_URL begins with http: and TLS={self.tls}: write https:"
+
+    def _contradictions_of_sign_on(self) -> Iterator[str]:
+        if self.auth != "oidc":
+            return
+        needed = ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
+        missing = [key for key in needed if not getattr(self, key.lower())]
+        if missing:
+            yield f"AUTH=oidc needs {', '.join(missing)}: from your identity provider"
+        if not self.url.startswith("https:") and not self.allow_insecure:
+            yield (
+                f"AUTH=oidc sends people back to {self.url}, and their sessions in clear: "
+                "set PUBLIC_URL='https://…'"
+            )
 
     def _contradictions_of_backups(self) -> Iterator[str]:
         if self.backups_destination and self.database_host:
@@ -324,8 +360,8 @@ class Settings:
             "MYSQL_ROOT_PASSWORD": not self.database_host,
             "MYSQL_WEB_PASSWORD": not self.database_host,
             "BACKUP_PASSWORD": bool(self.backups_destination),
-            "ADMIN_PASSWORD": self.auth == "basic",
-            "SESSION_KEY": self.auth == "basic",
+            "ADMIN_PASSWORD": self.auth != "none",
+            "SESSION_KEY": self.auth != "none",
             "CA_SECRET": self.tls == "private-ca",
         }
         return [key for key in GENERATED if used.get(key, True)]

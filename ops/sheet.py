@@ -36,7 +36,7 @@ for FILE in *.age; do SUM=$(sha256sum "$FILE" | cut -c 1-64)
     grep -q "$SUM" manifest.json && echo "$FILE is whole" || echo "$FILE IS DAMAGED"; done
 ```
 
-## 2. Unpack it, and make new passwords
+## 2. Unpack it, and make new passwords in place of all that it holds
 
 ```bash
 mkdir data new tail logs binlogs
@@ -46,8 +46,9 @@ password() { od -An -N16 -tx1 /dev/urandom | tr -d ' \\n'; }
 ROOT=$(password); printf '%s' "$ROOT" > new/root
 MLFLOW=$(password); printf '%s' "$MLFLOW" > new/mlflow
 printf '[client]\\nuser=root\\npassword=%s\\n' "$ROOT" > new/client.cnf
-printf "ALTER USER IF EXISTS '%s' IDENTIFIED BY '%s';\\n" "root'@'localhost" "$ROOT" \\
-    "root'@'%" "$ROOT" "mlflow'@'%" "$MLFLOW" > new/passwords.sql
+echo "ALTER USER 'root'@'localhost' IDENTIFIED BY '$ROOT', 'mlflow'@'%' IDENTIFIED BY '$MLFLOW';
+ALTER USER 'root'@'localhost' DISCARD OLD PASSWORD, 'mlflow'@'%' DISCARD OLD PASSWORD;
+DROP USER IF EXISTS 'root'@'%', 'web'@'%', 'backup'@'%';" > new/passwords.sql
 ```
 
 ## 3. Start MySQL on it, without a network, and bring it to the backup's own state
@@ -119,11 +120,11 @@ printf "MYSQL_PASSWORD='%s'\\nMYSQL_ROOT_PASSWORD='%s'\\n" "$MLFLOW" "$ROOT"
 ```
 
 With this repository: put these two lines, STACK_NAME, ARTIFACTS_DESTINATION and the old
-KEK_PASSPHRASE into `.env`, then `invoke up`. Without it: MySQL on the volume, and an MLflow of the
-manifest's schema with MLFLOW_BACKEND_STORE_URI=mysql+pymysql://mlflow:…@…/mlflow, the old
-passphrase as MLFLOW_CRYPTO_KEK_PASSPHRASE, and --artifacts-destination. Without the passphrase the
-keys in MLflow's gateway are lost, and nothing else. In the end delete, as root, the folder
-`restore` and /dev/shm/key.
+KEK_PASSPHRASE, WEBHOOK_KEY and ADMIN_PASSWORD into `.env`, then `invoke up`. Without it: MySQL on
+the volume, and an MLflow of the manifest's schema with --artifacts-destination,
+MLFLOW_BACKEND_STORE_URI=mysql+mysqldb://mlflow:…@…/mlflow and the old passphrase as
+MLFLOW_CRYPTO_KEK_PASSPHRASE. Without passphrase and key, what they lock for gateway and webhooks
+is lost, and nothing else. In the end delete, as root, the folder `restore` and /dev/shm/key.
 """
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ops import egress
 from ops.settings import Settings
 
 __all__ = ["MIB", "Machine", "Size", "at_rest", "size", "sqlite_workers", "wanted"]
@@ -12,8 +13,12 @@ MIB = 1024**2
 SYSTEM = 256
 """MiB for what is no container of ours: the kernel, systemd, sshd, Docker."""
 
-PARENT, WORKER = 208, 200
-"""MiB of a server at rest: MLflow's own process, and each of its workers (measured, 3.17.2)."""
+PARENT, FORK, PROCESS = 208, 36, 200
+"""MiB of a server at rest: its first process, and each of its workers (measured, 3.17.2).
+
+A worker is a fork, which shares the rest (mlflow/plugin/mlflow_compose/serving.py), or a process of
+its own where MLflow's own command starts it: for jobs, and without Docker.
+"""
 
 WORK = 104
 """MiB that a worker is given at least for the requests it answers."""
@@ -33,8 +38,11 @@ SQLITE_WORKERS = 2
 MYSQL = 336
 """MiB of MySQL at work without its buffer pool, as compose.yaml starts it (measured, 9.7.4)."""
 
-LEAST_POOL, POOL_STEP = 64, 128
-"""MiB. MySQL rounds a buffer pool above the step up to a multiple of it, unlike a smaller one.
+LEAST_POOL, MOST_POOL, POOL_STEP = 64, 1920, 128
+"""MiB. A pool takes 8 % of itself before anything is in it (measured, 9.7.4), and more than the
+most is the person's to say: a million runs fit, and of their metrics what is asked for.
+
+MySQL rounds a buffer pool above the step up to a multiple of it, unlike a smaller one.
 
 https://dev.mysql.com/doc/refman/9.7/en/innodb-buffer-pool-resize.html
 """
@@ -48,8 +56,12 @@ SPARE_CONNECTIONS = 10
 JOB_CONNECTIONS = 16
 """Of the job execution's processes, one each in two servers (measured: 5 in one under load)."""
 
-STORES = 2
-"""Pools of connections in a worker: MLflow's tracking store has one, its model registry another."""
+STORES = 3
+"""Pools of connections in a worker: of MLflow's tracking store, of its model registry, and of ours.
+
+The last is for the busiest requests (mlflow/plugin/mlflow_compose/mysql.py). MLflow's login has one
+more, which is left with passwords that are new: a connection or two.
+"""
 
 KEPT, POOL = 20, 41
 """Connections that a pool keeps, and those it opens at most, where nothing limits them.
@@ -106,13 +118,13 @@ def size(settings: Settings, machines: Sequence[Machine]) -> Size:
     else:
         share = room // 3
     base = PARENT + (JOBS if settings.job_execution else 0)
-    fitting = ((given_web or share) - base) // (WORKER + WORK)
+    each = _worker(settings) + WORK
     cores = min(each.cores for each in machines)
-    workers = settings.web_workers or max(1, min(fitting, cores, MOST_WORKERS))
-    least, most = base + workers * (WORKER + WORK), base + workers * MOST_PER_WORKER
+    workers = settings.web_workers or _fitting((given_web or share) - base, each, cores)
+    least, most = base + workers * each, base + workers * MOST_PER_WORKER
     web = given_web or max(least, min(share, most))
     left = 0 if settings.database_host else min(room // 3, room - 2 * web)
-    db = given_db or max(MYSQL + LEAST_POOL, left)
+    db = given_db or max(MYSQL + LEAST_POOL, min(left, MYSQL + MOST_POOL * 7 // 5))
     pool, total = _connections(settings, workers, len(machines))
     return Size(
         web_workers=workers,
@@ -125,6 +137,16 @@ def size(settings: Settings, machines: Sequence[Machine]) -> Size:
     )
 
 
+def _worker(settings: Settings) -> int:
+    """Return the MiB of a worker at rest."""
+    return PROCESS if settings.job_execution else FORK
+
+
+def _fitting(memory: int, each: int, cores: int) -> int:
+    """Return how many workers of so many MiB fit, one at least."""
+    return max(1, min(memory // each, cores, MOST_WORKERS))
+
+
 def _room(settings: Settings, memory: int) -> int:
     """Return the MiB that the server and the database may share.
 
@@ -132,7 +154,13 @@ def _room(settings: Settings, memory: int) -> int:
     change the stack.
     """
     step = 1 << max(memory.bit_length() - 5, 0)
-    return memory // step * step // MIB - SYSTEM - _mib(settings.nginx_memory_limit)
+    return memory // step * step // MIB - SYSTEM - _in_front(settings)
+
+
+def _in_front(settings: Settings) -> int:
+    """Return the MiB of NGINX, and of the way out of each of the two servers."""
+    ways = 2 * egress.WORK if egress.rules(settings) else 0
+    return _mib(settings.nginx_memory_limit) + ways
 
 
 def _buffer_pool(db: int) -> int:
@@ -166,20 +194,21 @@ def _connections(settings: Settings, workers: int, machines: int) -> tuple[int, 
 def wanted(settings: Settings, made: Size) -> int:
     """Return the bytes that all may take together while a deploy lasts, the system included."""
     database = 0 if settings.database_host else made.db_memory
-    nginx = _mib(settings.nginx_memory_limit)
-    return (2 * made.web_memory + database + nginx + SYSTEM) * MIB
+    return (2 * made.web_memory + database + _in_front(settings) + SYSTEM) * MIB
 
 
 def at_rest(settings: Settings, made: Size) -> int:
     """Return the bytes that all take before anybody has asked them much."""
     jobs = JOBS if settings.job_execution else 0
     database = 0 if settings.database_host else MYSQL
-    return (PARENT + made.web_workers * WORKER + jobs + database + SYSTEM) * MIB
+    return (PARENT + made.web_workers * _worker(settings) + jobs + database + SYSTEM) * MIB
 
 
 def sqlite_workers(settings: Settings, machine: Machine) -> int:
-    """Return the number of workers of a server on SQLite."""
-    return settings.web_workers or min(SQLITE_WORKERS, size(settings, [machine]).web_workers)
+    """Return the number of workers of a server on SQLite, which has half of the memory."""
+    half = (machine.memory // MIB - SYSTEM) // 2
+    cores = min(machine.cores, SQLITE_WORKERS)
+    return settings.web_workers or _fitting(half - PARENT, PROCESS + WORK, cores)
 
 
 def _mib(limit: str) -> int:

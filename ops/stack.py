@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ops import certificates, database, digests, envfile, nginx, secret_files
+from ops import certificates, database, digests, egress, envfile, nginx, oidc, secret_files
 from ops.settings import Settings
 from ops.sizing import Size
 
@@ -50,21 +50,37 @@ MYSQL_SERIES = "9.7"
 
 NGINX_IMAGE = "nginx:1.30"
 
-BASES = (f"mysql:{MYSQL_SERIES}", NGINX_IMAGE)
-"""The images of compose.yaml that are not ours; a test compares them with it."""
+BASES = (f"mysql:{MYSQL_SERIES}", NGINX_IMAGE, "httpd:2.4")
+"""The images of the Compose files that are not ours; a test compares them with these."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+PLUGIN = tuple(
+    f"mlflow/plugin/{name}"
+    for name in (
+        *("mlflow_compose-1.dist-info/METADATA", "mlflow_compose-1.dist-info/entry_points.txt"),
+        *(
+            f"mlflow_compose/{module}.py"
+            for module in (
+                *("__init__", "application", "artifacts", "gate", "login", "mysql", "proven"),
+                *("rendering", "serving", "stores", "tracking"),
+            )
+        ),
+    )
+)
+"""What the server has of our own."""
+
 IMAGE_INPUTS = (
     "mlflow/Dockerfile",
-    "mlflow/requirements.txt",
+    *(f"mlflow/{name}.txt" for name in ("requirements", "driver", "driver-build")),
     "mlflow/entrypoint.sh",
+    *PLUGIN,
     "ops/migration.py",
 )
 BACKUP_MODULES = (
-    *("errors", "values", "envfile", "settings", "scopes", "permissions", "aws", "buckets"),
-    *("gtids", "binlog", "chain", "generations", "seals", "tarball", "vault", "manifest"),
-    *("donor", "base", "dump", "shipping", "fetching", "keeper"),
+    *("errors", "values", "envfile", "settings", "database", "scopes", "permissions", "aws"),
+    *("buckets", "gtids", "binlog", "chain", "generations", "seals", "tarball", "vault"),
+    *("manifest", "donor", "base", "dump", "shipping", "fetching", "keeper"),
 )
 """What the backup service has of this package; a test compares it with what those import."""
 
@@ -96,6 +112,8 @@ def services(settings: Settings) -> tuple[str, ...]:
     names = SERVICES[1:] if settings.database_host else SERVICES
     if _makes_certificates(settings):
         names = (*names, "certificates")
+    if egress.rules(settings):
+        names = (*names, "egress")
     return (*names, "dump", "backup") if settings.backups_destination else names
 
 
@@ -104,6 +122,9 @@ def compose_files(settings: Settings) -> tuple[str, ...]:
     given = {
         EXTERNAL_DATABASE: bool(settings.database_host),
         BACKUPS: bool(settings.backups_destination),
+        oidc.OVERLAY: settings.auth == "oidc",
+        egress.OVERLAY: bool(egress.rules(settings)),
+        egress.WAY_OUT: bool(egress.OPEN_ENDED & {*settings.features}),
         TLS: settings.tls != "off",
         certificates.OVERLAY: _makes_certificates(settings),
         certificates.PUBLIC_CA: settings.tls == "acme",
@@ -165,6 +186,7 @@ def compose_env(settings: Settings, size: Size) -> dict[str, str]:
         "CORS_ORIGINS": settings.url,
         "ARTIFACTS_DESTINATION": settings.artifacts_destination or ARTIFACTS_VOLUME,
         "DEFAULT_ARTIFACT_ROOT": default_artifact_root(settings),
+        "ARTIFACT_ACCESS": settings.artifact_access,
         "DATABASE_URI": database.uri(settings),
         "S3_ENDPOINT_URL": settings.s3_endpoint_url,
         "S3_REGION": settings.s3_region,
@@ -172,9 +194,18 @@ def compose_env(settings: Settings, size: Size) -> dict[str, str]:
         "DB_VOLUME": database_volume(settings),
         # What the backup service has not stored yet, nobody may delete; it deletes the rest.
         "DB_EXPIRE_LOGS": "OFF" if settings.backups_destination else "ON",
+        **oidc.variables(settings),
         **_tls(settings),
         **_backups(settings),
+        **_egress(settings),
     }
+
+
+def _egress(settings: Settings) -> dict[str, str]:
+    files = egress.files(settings.root, settings)
+    if not files:
+        return {}
+    return {"EGRESS_DIGEST": digests.texts(files), "EGRESS_MEMORY_LIMIT": f"{egress.LIMIT}m"}
 
 
 def _tls(settings: Settings) -> dict[str, str]:
@@ -230,6 +261,7 @@ def local_env(settings: Settings) -> dict[str, str]:
     return {
         "WEB_NAME": "web",
         "RELEASES_FOLDER": str(here / "releases"),
+        **egress.paths(settings, str(here / "egress")),
         "NGINX_CONFIG_DIGEST": digests.texts(nginx.files(settings.root, site(settings))),
         **secret_files.paths(settings, str(here / "secrets")),
     }
@@ -289,6 +321,8 @@ def site(settings: Settings) -> dict[str, str]:
         "UNKNOWN": "address" if re.fullmatch(r"[0-9.]+|.*:.*", public) else "name",
         "ORIGINS": " ".join(f'"{origin}" 0;' for origin in origins(settings)),
         "OPEN_FEATURES": " ".join(f'{name} "";' for name in settings.features),
+        "INLINE_SCRIPTS": oidc.INLINE_SCRIPTS if settings.auth == "oidc" else "",
+        "PUBLIC_PORT": str(_port(settings.url)),
     }
 
 
@@ -353,6 +387,10 @@ def client_env(settings: Settings) -> dict[str, str]:
         env["MLFLOW_TRACKING_SERVER_CERT_PATH"] = str(certificates.authority_file(settings))
     if settings.artifact_access == "direct" and settings.s3_endpoint_url:
         env["MLFLOW_S3_ENDPOINT_URL"] = settings.s3_endpoint_url
+    if settings.artifact_access == "presigned":
+        # Newer clients ask the server; older ones have to be told.
+        env["MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"] = "true"
+        env["MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"] = "true"
     return env
 
 

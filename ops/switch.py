@@ -16,7 +16,7 @@ from ops.hosts import Result, failure
 from ops.release import Release
 from ops.site import LOOK_AT_HOST, Facts, Site
 
-__all__ = ["Switch", "recover", "remove"]
+__all__ = ["BESIDE", "Switch", "recover", "remove"]
 
 START_SECONDS = 300
 CONFIRM_SECONDS = 20
@@ -24,6 +24,9 @@ POLL_SECONDS = 0.5
 LOOKUP_SECONDS = 1.0
 OPTIONAL = {"db", "dump", "backup", "certificates"}
 """Services that one release may have and the next one not."""
+
+BESIDE = ("egress", "web")
+"""Services that two releases have side by side for a while: the way out, and who takes it."""
 
 STOP_SECONDS = 30
 
@@ -35,7 +38,11 @@ LEAVING = 'grep -ls "[w]orker process is shutting down" /proc/[0-9]*/cmdline | w
 def recover(site: Site, facts: Facts) -> None:
     """Put right what a deploy that died left: NGINX serves the live release, no other one runs."""
     live = facts.live
-    others = [each for each in facts.service("web") if live is None or each.release != live.web]
+    others = [
+        each
+        for each in facts.containers
+        if each.service in BESIDE and (live is None or each.release != live.web)
+    ]
     if not others:
         return
     if live is not None and any(each.state == "running" for each in facts.service("nginx")):
@@ -89,12 +96,26 @@ class Switch:
         if "db" in self.new.services:
             self.site.set_volume(self.site.volume())
             self.up("--wait", f"--wait-timeout={START_SECONDS}", "db")
+            self.keep_in_reach("db")
             # Its own, which are others than those of .env where this is an earlier release.
             users = self.site.passwords(self.new)
             if users:
                 inside = self.compose("exec", "--no-TTY", "db")
                 root = secret_files.root_password(self.site.settings)
                 accounts.provide(self.site.host, inside, root, users)
+
+    def keep_in_reach(self, service: str) -> None:
+        """Have a service on the networks too on which the live server had it until now.
+
+        A release may have them on others: the live server finds it there until it has drained.
+        """
+        before = {name for each in self.facts.service(service) for name in each.networks}
+        live = {name for each in self.facts.service("web") for name in each.networks}
+        for each in containers(self.site.settings, self.site.host):
+            if each.service == service:
+                for name in sorted((before & live) - {*each.networks}):
+                    words = ("docker", "network", "connect", "--alias", service, name)
+                    self.site.host.check((*words, each.identity), LOOK_AT_HOST)
 
     def start_certificates(self) -> None:
         """Have NGINX's certificate made, as the new release describes it."""
@@ -111,17 +132,25 @@ class Switch:
             words += ["python", "-I", "/opt/migration.py", "--existing"]
         jobs.migrate(self.site.host, self.compose(*words))
 
+    def start_egress(self) -> None:
+        """Start the new server's way out; the old server keeps its own."""
+        self.start_beside("egress")
+
     def start_web(self) -> None:
         """Start the new server and wait until it is healthy."""
-        count = len(self.facts.service("web")) + 1
-        self.up("--no-recreate", f"--scale=web={count}", "web")
-        self.wait_healthy()
+        self.start_beside("web")
 
-    def wait_healthy(self) -> None:
-        """Wait for the new server's own health check; raise as soon as it cannot come."""
+    def start_beside(self, service: str) -> None:
+        """Start a service beside that of the live release and wait until it is healthy."""
+        count = len(self.facts.service(service)) + 1
+        self.up("--no-recreate", f"--scale={service}={count}", service)
+        self.wait_healthy(service)
+
+    def wait_healthy(self, service: str) -> None:
+        """Wait for a new service's own health check; raise as soon as it cannot come."""
         deadline = time.monotonic() + START_SECONDS
         while True:
-            found = self.mine()
+            found = self.mine(service)
             if found is not None and found.good and found.health:
                 return
             if found is None or found.dead or found.health == "unhealthy":
@@ -135,18 +164,23 @@ class Switch:
         if self.halt.wait(POLL_SECONDS):
             raise OpsError("called off", "deploy again")
 
-    def mine(self) -> Container | None:
-        """Return the new release's server."""
+    def mine(self, service: str = "web") -> Container | None:
+        """Return the new release's server, or its way out."""
+        return next((each for each in self.beside() if each.service == service), None)
+
+    def beside(self) -> list[Container]:
+        """Return what the new release has beside the live one."""
         found = containers(self.site.settings, self.site.host)
-        return next((each for each in found if each.release == self.new.web), None)
+        return [c for c in found if c.service in BESIDE and c.release == self.new.web]
 
     def unwell(self, container: Container | None) -> OpsError:
         """Return the error for a new server that does not get well, or does not stay so."""
         if container is None:
             return OpsError("the new server is gone", LOOK_AT_HOST)
         said = last_words(self.site.host, container)
+        what = "server" if container.service == "web" else "server's way out"
         return OpsError(
-            "\n  ".join(["the new server does not get well", *said]),
+            "\n  ".join([f"the new {what} does not get well", *said]),
             "mend what its log says, then deploy again",
         )
 
@@ -183,6 +217,7 @@ class Switch:
         hashed = self.compose("config", "--hash", "nginx")
         access_files.keep_replaced(self.site.host, self.site.top, self.facts.containers, hashed)
         self.up("--wait", f"--wait-timeout={START_SECONDS}", "nginx")
+        self.keep_in_reach("nginx")
         file = nginx.CANDIDATE.format(release=self.new.id)
         self.in_nginx(("nginx", "-q", "-t", "-c", file), "NGINX refuses its new configuration")
 
@@ -248,7 +283,7 @@ class Switch:
     def stop_old(self) -> None:
         """Stop and remove all servers but the new one, and what it does without."""
         found = containers(self.site.settings, self.site.host)
-        others = [c for c in found if c.service == "web" and c.release != self.new.web]
+        others = [c for c in found if c.service in BESIDE and c.release != self.new.web]
         others += [c for c in found if c.service in OPTIONAL - {*self.new.services}]
         remove(self.site, others)
 
@@ -266,8 +301,7 @@ class Switch:
         elif self.pointed:
             self.site.host.check(("rm", "-f", self.site.release(nginx.LIVE)), LOOK_AT_HOST)
             self.site.host.run(self.compose("rm", "--stop", "--force", "nginx"))
-        mine = self.mine()
-        remove(self.site, [mine] if mine else [])
+        remove(self.site, self.beside())
         if self.beneath:
             self.give_back_beneath()
 

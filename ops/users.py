@@ -34,6 +34,12 @@ class User:
     name: str
     admin: bool
     grants: tuple[Grant, ...]
+    program: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What it is to a person who reads a list."""
+        return "admin" if self.admin else "program" if self.program else "user"
 
     @property
     def own(self) -> dict[Resource, Grant]:
@@ -43,6 +49,9 @@ class User:
 
 class Users:
     """All users of a server, asked as its admin; every error is one of ours."""
+
+    lists_grants = True
+    """Whether a list of everybody comes with what each of them was given."""
 
     def __init__(self, door: FrontDoor) -> None:
         self._door = door

@@ -144,10 +144,23 @@ def endpoint(value: str) -> str:
     parts = _split(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
         raise ValueError("is not an http:// or https:// address without user and password")
+    if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", parts.hostname):
+        raise ValueError("has no valid host name: use letters, digits, -, _ and .")
     if parts.query or parts.fragment:
         raise ValueError("has a query: give scheme, host, port and path only")
     _port_of(parts.netloc)
     return value.rstrip("/")
+
+
+def issuer(value: str) -> str:
+    """Take what an identity provider calls itself: an https address, to the last slash.
+
+    https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfig
+    """
+    endpoint(value)
+    if not value.startswith("https:"):
+        raise ValueError("does not begin with https:, as every OpenID provider's does")
+    return value
 
 
 def port(value: str) -> int:
@@ -196,6 +209,26 @@ def server_address(value: str) -> str:
     if not HOST_NAME.fullmatch(host.lower()):
         raise ValueError("is not a host as name[:port], an IPv6 address in brackets")
     return value
+
+
+def server_addresses(value: str) -> str:
+    """Take servers to call, `host[:port]` parted by commas; return them in lower-case letters."""
+    return ",".join(dict.fromkeys(_elsewhere(part.strip().lower()) for part in value.split(",")))
+
+
+def _elsewhere(place: str) -> str:
+    host = server_address(place).removesuffix(f":{_port_of(place)}").strip("[]")
+    try:
+        found = ip_address(host)
+    except ValueError:
+        here = host.rpartition(".")[2] == "localhost"
+        if re.fullmatch(r"[0-9.]+", host):
+            raise ValueError(f"holds {host}, which is neither a name nor an address") from None
+    else:
+        here = found.is_loopback or found.is_link_local or found.is_unspecified
+    if here:
+        raise ValueError(f"holds {host}, which is the machine itself, or what it asks who it is")
+    return place
 
 
 def key_file(value: str) -> str:
@@ -299,6 +332,19 @@ def choices(*allowed: str) -> Callable[[str], str]:
         return ",".join(dict.fromkeys(one(word.strip()) for word in value.split(",")))
 
     return parse
+
+
+def words(value: str) -> str:
+    """Take words with spaces between them."""
+    return " ".join(word(each) for each in value.split())
+
+
+def names(value: str) -> str:
+    """Take names with commas between them; one may hold spaces."""
+    found = [name.strip() for name in value.split(",")]
+    if not all(found):
+        raise ValueError("has nothing before or after a comma")
+    return ",".join(found)
 
 
 def flag(value: str) -> bool:
