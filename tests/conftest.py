@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import hypothesis
 import paramiko
 import pytest
 
@@ -27,11 +28,22 @@ from ops.settings import Settings
 from ops.sizing import Size
 from ops.ssh import SshHost, connect
 from ops.values import Secret
+from ops.vault import Vault
 from tests.aws import Aws, loader, running
 from tests.ssh_server import SshServer
+from tests.stored import a_vault
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT_FILES = ("tasks.py", "ops", "compose", "nginx", "mlflow", "backup", "certificates")
+PROJECT_FILES = (
+    "tasks.py",
+    "ops",
+    "compose",
+    "nginx",
+    "mlflow",
+    "backup",
+    "certificates",
+    "egress",
+)
 
 
 def pytest_configure() -> None:
@@ -42,6 +54,11 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# How long an example takes says little while other tests run beside it.
+hypothesis.settings.register_profile("beside others", deadline=None)
+hypothesis.settings.load_profile("beside others")
+
+
 SIZE = Size(
     web_workers=2,
     pool_size=20,
@@ -49,7 +66,7 @@ SIZE = Size(
     web_memory=1152,
     db_memory=1152,
     buffer_pool=512,
-    max_connections=1338,
+    max_connections=1994,
 )
 """What fits a machine of 2 cores and 4 GiB."""
 
@@ -187,6 +204,7 @@ class StandInServer:
 
     def __init__(self) -> None:
         self.requests: list[str] = []
+        self.bodies: list[bytes] = []
         self.hosts: list[str] = []
         self.broken: dict[str, tuple[int, bytes] | None] = {}
         self.experiments: dict[str, dict[str, Any]] = {}
@@ -254,6 +272,7 @@ class StandInServer:
             short = "/artifacts"
         line = f"{method} {short}"
         self.requests.append(line)
+        self.bodies.append(body)
         if line in self.broken:
             return self.broken[line] or (0, b"")
         if short == "/artifacts":
@@ -286,6 +305,9 @@ class StandInServer:
     def _experiments_get_by_name(self, fields: dict[str, Any]) -> dict[str, Any]:
         named = {entry["name"]: entry for entry in self.experiments.values()}
         return {"experiment": named[fields["experiment_name"]]}
+
+    def _experiments_get(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return {"experiment": self.experiments[fields["experiment_id"]]}
 
     def _experiments_create(self, fields: dict[str, Any]) -> dict[str, Any]:
         identity = str(len(self.experiments) + 1)
@@ -325,7 +347,7 @@ class StandInServer:
     def _runs_log_batch(self, fields: dict[str, Any]) -> dict[str, Any]:
         data = self.runs[fields["run_id"]]["data"]
         data["metrics"].extend(fields["metrics"])
-        data["params"].extend(fields["params"])
+        data["params"].extend(fields.get("params", []))
         return {}
 
     def _runs_set_tag(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -374,6 +396,12 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         for name, value in made.environ.items():
             monkeypatch.setenv(name, value)
         yield made
+
+
+@pytest.fixture
+def place(aws: Aws) -> Vault:
+    """An empty place for backups."""
+    return a_vault(aws)
 
 
 @pytest.fixture
@@ -436,6 +464,14 @@ def host_makes(host: FakeHost, target: Path) -> None:
         return run(words)
 
     host.run = make  # type: ignore[method-assign]
+
+
+def leave_rotation(settings: Settings, **fields: str) -> None:
+    """Leave what a rotation leaves that was cut off."""
+    folder = settings.data / "rotation"
+    folder.mkdir(parents=True)
+    left = {"key": "MYSQL_PASSWORD", "old": "aaa", "new": "bbb", "hosts": "", **fields}
+    (folder / "unfinished.json").write_text(json.dumps(left), "utf-8")
 
 
 def a_release(**fields: Any) -> Release:

@@ -49,7 +49,7 @@ OPTIONS = {
     "gtid_mode": "ON",
     "collation_server": "utf8mb4_0900_bin",
     "wait_timeout": "28800",
-    "max_connections": "1338",
+    "max_connections": "1994",
 }
 
 
@@ -68,6 +68,7 @@ def container(service: str, identity: str, **changed: Any) -> dict[str, Any]:
         "Config": {"Labels": labels},
         "State": {**well, "Health": {"Status": "healthy"}} | changed.pop("state", {}),
         "HostConfig": {"PortBindings": ports if service == "nginx" else {}},
+        "NetworkSettings": {"Networks": {}},
         "Mounts": [],
         "RestartCount": 0,
     } | changed

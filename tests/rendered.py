@@ -18,6 +18,7 @@ import yaml
 from ops import nginx, stack
 from ops.settings import Settings
 from ops.sizing import Machine, size
+from ops.values import Secret
 from tests.conftest import BACKUPS, ROOT, with_test_secrets
 
 MACHINE = Machine(2, 3840 * 1024**2)
@@ -39,6 +40,20 @@ KINDS: dict[str, Mapping[str, Any]] = {
         "auth": "basic",
         "tls_certificate_file": str(ROOT / "LICENSE"),
         "tls_key_file": str(ROOT / "README.md"),
+    },
+    "company": {
+        "public_url": "https://mlflow.example.com",
+        "bind_address": "0.0.0.0",
+        "tls": "private-ca",
+        "auth": "oidc",
+        "oidc_issuer": "https://login.example.com/realm",
+        "oidc_client_id": "mlflow",
+        "oidc_client_secret": Secret("of-the-client-of-the-provider"),
+    },
+    "calling": {
+        "artifacts_destination": "s3://bucket",
+        "outbound_hosts": "hooks.example.com",
+        "open_features": "webhooks",
     },
     "elsewhere": {
         "database_host": "mysql.example.com",

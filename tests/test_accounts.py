@@ -38,10 +38,14 @@ def provided(host: FakeHost, users: dict[str, Secret]) -> str:
     return sql
 
 
-def granted(sql: str) -> dict[str, tuple[set[str], str]]:
-    """Return what each user is granted, and on what."""
-    found = re.findall(r"^GRANT (.*) ON (\S+) TO '(\w+)'@'%';$", sql, re.MULTILINE)
-    return {user: (set(rights.split(", ")), place) for rights, place, user in found}
+def granted(sql: str) -> dict[str, dict[str, set[str]]]:
+    """Return what each user is granted, by where."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for line in sql.splitlines():
+        if line.startswith("GRANT "):
+            [(rights, place, user)] = re.findall(r"^GRANT (.*) ON (\S+) TO '(\w+)'@'%';$", line)
+            found.setdefault(user, {}).setdefault(place, set()).update(rights.split(", "))
+    return found
 
 
 def test_the_passwords_go_through_stdin_and_are_in_no_argument() -> None:
@@ -57,11 +61,19 @@ def test_the_passwords_go_through_stdin_and_are_in_no_argument() -> None:
 def test_the_server_reads_and_writes_rows_and_changes_no_table() -> None:
     sql = provided(mysql(), USERS)
 
-    assert granted(sql)["web"] == ({"SELECT", "INSERT", "UPDATE", "DELETE"}, "mlflow.*")
+    rows = {"SELECT", "INSERT", "UPDATE", "DELETE"}
+    assert granted(sql)["web"] == {"mlflow.*": rows, "mlflow_oidc.*": rows}
+
+
+def test_who_owns_the_tables_owns_those_of_who_signed_on_too_and_keeps_its_password() -> None:
+    sql = provided(mysql(), USERS)
+
+    assert granted(sql)["mlflow"] == {"mlflow_oidc.*": {"ALL"}}
+    assert sql.count("'mlflow'") == 1
 
 
 def test_the_backup_service_copies_and_reads_and_does_nothing_else() -> None:
-    rights, place = granted(provided(mysql(), USERS))["backup"]
+    [(place, rights)] = granted(provided(mysql(), USERS))["backup"].items()
 
     assert place == "*.*"
     assert {"BACKUP_ADMIN", "SELECT"} < rights
@@ -74,7 +86,7 @@ def test_the_backup_service_copies_and_reads_and_does_nothing_else() -> None:
 def test_only_the_users_that_are_given_are_made() -> None:
     sql = provided(mysql(), {"web": USERS["web"]})
 
-    assert [*granted(sql)] == ["web"]
+    assert [*granted(sql)] == ["mlflow", "web"]
     assert "'backup'" not in sql
 
 
@@ -89,7 +101,7 @@ def test_a_password_that_is_good_already_takes_no_other_one_s_place() -> None:
     sql = provided(mysql("web"), USERS)
 
     assert ["backup"] == re.findall(r"ALTER USER '(\w+)'", sql)
-    assert ["web", "backup"] == [*granted(sql)]
+    assert ["mlflow", "web", "backup"] == [*granted(sql)]
 
 
 def test_in_the_end_one_password_is_good_whichever_of_two_it_was() -> None:
@@ -107,10 +119,11 @@ def test_root_may_come_from_inside_the_container_only() -> None:
     assert "DROP USER IF EXISTS 'root'@'%';" in provided(mysql(), USERS)
 
 
-def test_none_of_it_is_in_the_binary_log() -> None:
-    sql = provided(mysql(), USERS)
+def test_the_other_database_is_in_the_binary_log_as_its_tables_are_and_nothing_else_is() -> None:
+    made, *rest = [line for line in provided(mysql(), USERS).splitlines() if line]
 
-    assert sql.strip().startswith("SET SESSION sql_log_bin = 0;")
+    assert made.startswith("CREATE DATABASE IF NOT EXISTS mlflow_oidc CHARACTER SET utf8mb4 ")
+    assert rest[0] == "SET SESSION sql_log_bin = 0;"
 
 
 def test_what_mysql_refuses_is_an_error() -> None:

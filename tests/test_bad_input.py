@@ -335,8 +335,22 @@ ARTIFACTS = [
         "S3_ENDPOINT_URL is not a port",
     ),
     refused("S3_ENDPOINT_URL='http://minio:9000'", "S3_ENDPOINT_URL needs ARTIFACTS_DESTINATION"),
-    refused("ARTIFACT_ACCESS='Direct'", "ARTIFACT_ACCESS 'Direct' is not one of proxied, direct"),
+    refused("S3_ENDPOINT_URL='http://a\"b'", "S3_ENDPOINT_URL has no valid host name"),
+    refused(
+        "OUTBOUND_HOSTS='a.example.com,169.254.169.254:80'",
+        "holds 169.254.169.254, which is the machine itself, or what it asks who it is",
+    ),
+    refused("OUTBOUND_HOSTS='https://a.example.com'", "is not name[:port]: leave out the scheme"),
+    refused(
+        "ARTIFACT_ACCESS='Direct'",
+        "ARTIFACT_ACCESS 'Direct' is not one of proxied, presigned, direct",
+    ),
     refused("ARTIFACT_ACCESS='direct'", "ARTIFACT_ACCESS=direct needs ARTIFACTS_DESTINATION"),
+    refused("ARTIFACT_ACCESS='presigned'", "ARTIFACT_ACCESS=presigned needs ARTIFACTS_DESTINATION"),
+    refused(
+        "ARTIFACT_ACCESS='presigned'\nARTIFACTS_DESTINATION='s3://bucket'",
+        "ARTIFACT_ACCESS=presigned needs S3_REGION, where the bucket is",
+    ),
     refused("S3_ACCESS_KEY_ID='AKIA0'", "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together"),
     refused(
         "S3_SECRET_ACCESS_KEY='opensesame'",
@@ -553,6 +567,24 @@ MACHINE = [
         "the address is not an http:// or https:// address",
         "give --url as http://host:port",
         words=("smoke", "--url", "127.0.0.1:9"),
+    ),
+    Row(
+        "bench of an address without scheme",
+        "the address is not an http:// or https:// address",
+        "give --url as http://host:port",
+        words=("bench", "--url", "127.0.0.1:9"),
+    ),
+    Row(
+        "bench for no time",
+        "--seconds '0' is not a number between 1 and 600",
+        "correct it",
+        words=("bench", "--seconds", "0"),
+    ),
+    Row(
+        "bench for a time that is no number",
+        "--seconds 'a while' is not a number between 1 and 600",
+        "correct it",
+        words=("bench", "--seconds", "a while"),
     ),
 ]
 

@@ -17,12 +17,7 @@ from ops.manifest import Manifest, Table
 from ops.vault import Vault
 from tests.aws import Aws, Fault
 from tests.binlogs import SERVER
-from tests.stored import PRIVATE, FakeDonor, a_base, a_donor, a_vault, names, put
-
-
-@pytest.fixture
-def place(aws: Aws) -> Vault:
-    return a_vault(aws)
+from tests.stored import PRIVATE, FakeDonor, a_base, a_donor, names, put
 
 
 @pytest.fixture

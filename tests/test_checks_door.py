@@ -273,6 +273,7 @@ def test_ctrl_c_leaves_nothing_behind(
     ("changed", "made"),
     [
         ({}, {"100 MB"}),
+        ({"artifact_access": "presigned"}, {"100 MB"}),
         ({"artifact_access": "direct"}, set()),
         ({"public_url": f"http://{NAME}"}, {"100 MB", "dns"}),
         ({"public_url": f"https://{NAME}"}, {"100 MB", "dns", "certificate"}),

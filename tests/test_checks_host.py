@@ -90,7 +90,7 @@ CASES: list[tuple[Look, dict[str, Result | str], str, str, str]] = [
     (
         checks_host.disk,
         {AVAILABLE: f"Avail\n{2 * GIB}\n", "docker image inspect": NO_IMAGE},
-        *("fail", r"2\.0 GiB free .*, 3\.0 GiB of images to come", "make the disk larger"),
+        *("fail", r"2\.0 GiB free .*, 4\.0 GiB of images to come", "make the disk larger"),
     ),
     (checks_host.inodes, {}, "ok", "90% free on /var/lib/docker", ""),
     (checks_host.inodes, {INODES: "IFree Inodes\n40 1000\n"}, "warn", "4% free", "small files"),
@@ -100,13 +100,13 @@ CASES: list[tuple[Look, dict[str, Result | str], str, str, str]] = [
     (checks_host.memory, {"docker info": docker_info(memory=1900 * MIB)}, "ok", "1.9 GiB", ""),
     (
         checks_host.memory,
-        {"docker info": docker_info(memory=1500 * MIB)},
-        *("warn", r"1\.5 GiB; system and stack may take 1\.8 GiB", "take a larger instance"),
+        {"docker info": docker_info(memory=1300 * MIB)},
+        *("warn", r"1\.3 GiB; system and stack may take 1\.4 GiB", "take a larger instance"),
     ),
     (
         checks_host.memory,
-        {"docker info": docker_info(memory=927 * MIB)},
-        *("fail", r"927 MiB; .* and take 1000 MiB at rest", "take a larger instance"),
+        {"docker info": docker_info(memory=800 * MIB)},
+        *("fail", r"800 MiB; .* and take 836 MiB at rest", "take a larger instance"),
     ),
     (checks_host.port, {}, "ok", "5050 is this stack's", ""),
     (checks_host.port, {patients.INSPECT: NONE_OF_OURS}, "ok", "5050 is free", ""),
@@ -172,7 +172,7 @@ def test_half_of_the_way_is_not_taken_for_a_wrong_clock(
     assert checks_host.clock(made).state == "ok"
 
 
-@pytest.mark.parametrize(("here", "coming"), [(2 * GIB, "6.0 GiB"), (None, "3.0 GiB")])
+@pytest.mark.parametrize(("here", "coming"), [(2 * GIB, "8.0 GiB"), (None, "4.0 GiB")])
 def test_images_that_the_host_lacks_are_as_large_as_they_are_here(
     settings: Settings, here: int | None, coming: str
 ) -> None:

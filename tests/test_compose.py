@@ -42,6 +42,7 @@ def entry(
             **({"Health": {"Status": health}} if health else {}),
         },
         "HostConfig": {"PortBindings": {}},
+        "NetworkSettings": {"Networks": {}},
         "Mounts": [],
         "Image": "sha256:0",
     }
@@ -481,7 +482,7 @@ def test_a_job_that_refuses_leaves_a_running_stack_running(closed: Settings) -> 
 
 def test_a_start_that_fails_shows_what_the_guilty_service_said(closed: Settings) -> None:
     bad = [*ALL[:2], entry("web", "exited", "unhealthy"), ALL[3]]
-    host = docker(closed, [], docker_logs=Result(0, "", "ModuleNotFoundError: pymysql\n"))
+    host = docker(closed, [], docker_logs=Result(0, "", "ModuleNotFoundError: MySQLdb\n"))
     wait = " ".join(stack.compose(closed, "up", "--detach", "--wait", "--wait-timeout=300"))
     host.answers[wait] = Result(1, "", "container web exited (1)\n")
     host.answers[f"{wait} db"] = ""
@@ -493,7 +494,7 @@ def test_a_start_that_fails_shows_what_the_guilty_service_said(closed: Settings)
     assert begin == []
     assert error.code == 1
     assert "web is exited unhealthy:" in error.cause
-    assert "ModuleNotFoundError: pymysql" in error.cause
+    assert "ModuleNotFoundError: MySQLdb" in error.cause
     assert error.remedy == "invoke logs"
 
 

@@ -13,13 +13,14 @@ import tasks
 from ops import certificates, stack, values
 from ops.settings import PARSERS, Settings
 from tests.conftest import ROOT
+from tests.e2e.conftest import GROUPS
 
 MODULES = sorted(path for path in (ROOT / "ops").glob("*.py") if path.stem != "__init__")
 COMPOSE_FILES = sorted((ROOT / "compose").glob("*.yaml"))
 REQUIREMENTS = [
     *("requirements.txt", "requirements-dev.txt"),
-    *("mlflow/requirements.txt", "backup/requirements.txt"),
-    "certificates/requirements.txt",
+    *(f"mlflow/{name}.txt" for name in ("requirements", "driver", "driver-build")),
+    *("backup/requirements.txt", "certificates/requirements.txt", "tests/e2e/tools/client.txt"),
 ]
 LONG_RUNNING = ["db", "web", "nginx"]
 
@@ -84,7 +85,8 @@ def test_every_link_within_the_documents_leads_somewhere() -> None:
 def test_every_document_that_code_speaks_of_is_there() -> None:
     files = [*MODULES, *COMPOSE_FILES, ROOT / ".env.example"]
     for file in files:
-        for name in re.findall(r"docs/[\w/-]+\.md", file.read_text("utf-8")):
+        # Not what is a part of an address.
+        for name in re.findall(r"(?<![\w/])docs/[\w/-]+\.md", file.read_text("utf-8")):
             assert (ROOT / name).exists(), f"{file.name}: {name}"
 
 
@@ -99,6 +101,24 @@ def test_every_file_that_contributing_sends_to_is_there() -> None:
         read("CONTRIBUTING.md"),
     ):
         assert (ROOT / name).exists(), name
+
+
+# --- End-to-end tests ---
+
+# What must not be used side by side, as the files that use it say it.
+SHARED = {
+    "hosts": r"from tests\.e2e\.machines import|lab\.up\(hosts=",
+    "stacks": r"\b(stack|small|guarded|embedded): (Project|Stack)\b",
+}
+
+
+@pytest.mark.parametrize("group", SHARED)
+def test_end_to_end_tests_that_share_something_never_run_side_by_side(group: str) -> None:
+    files = sorted((ROOT / "tests" / "e2e").glob("test_*.py"))
+    users = [file.name for file in files if re.search(SHARED[group], file.read_text("utf-8"))]
+
+    assert users
+    assert sorted(GROUPS[group]) == users
 
 
 # --- Settings ---
@@ -140,7 +160,7 @@ def test_the_compose_file_has_no_version_no_container_names_and_no_defaults() ->
     assert not re.search(r"^version:", CODE, re.MULTILINE)
     assert "container_name" not in CODE
     assert re.findall(r"\$\{\w+:?-[^}]*\}", CODE) == []
-    assert re.findall(r"\$\{\w+\}|\$\w+", CODE) == []
+    assert re.findall(r"(?<!\$)\$\{\w+\}|(?<!\$)\$\w+", CODE) == []
 
 
 def test_exactly_one_port_is_published_and_it_is_nginx_s() -> None:
@@ -179,14 +199,25 @@ def test_the_migration_is_tried_once() -> None:
     assert '    restart: "no"\n' in service("migrate")
 
 
-def test_only_the_server_is_on_both_networks_and_the_database_s_has_no_way_out() -> None:
+def test_only_nginx_has_a_way_out_and_none_to_the_database() -> None:
     assert {name: networks(name) for name in stack.SERVICES} == {
-        "db": ["backend"],
-        "migrate": ["backend"],
-        "web": ["frontend", "backend"],
-        "nginx": ["frontend"],
+        "db": ["database"],
+        "migrate": ["database"],
+        "web": ["server", "database"],
+        "nginx": ["frontend", "server"],
     }
-    assert re.search(r"^  backend:\n +internal: true$", CODE, re.MULTILINE)
+
+
+def test_an_internal_network_leads_nowhere_and_not_to_the_machine_either() -> None:
+    assert re.search(
+        r"^x-closed: &closed\n"
+        r"  internal: true\n"
+        r"  driver_opts:\n"
+        r'    com\.docker\.network\.bridge\.inhibit_ipv4: "true"$',
+        CODE,
+        re.MULTILINE,
+    )
+    assert CODE.count("\n    <<: *closed\n") == len(("server", "database"))
 
 
 def test_logs_are_rotated() -> None:
@@ -290,8 +321,8 @@ def test_nobody_reaches_the_services_of_backups_and_they_reach_no_docker() -> No
 
 
 def test_only_the_backup_service_has_a_way_out() -> None:
-    assert "    networks: [backend]\n" in service("dump", BACKUPS)
-    assert "    networks: [frontend, backend]\n" in service("backup", BACKUPS)
+    assert "    networks: [database]\n" in service("dump", BACKUPS)
+    assert "    networks: [frontend, database]\n" in service("backup", BACKUPS)
 
 
 def test_the_services_of_backups_write_to_a_volume_of_their_own_and_mysql_s_is_read_only() -> None:
@@ -387,8 +418,10 @@ def test_nginx_reads_certificates_and_writes_none() -> None:
 
 
 @pytest.mark.parametrize("folder", ["compose", "nginx", "mlflow", "backup", "certificates"])
-def test_folders_of_configuration_hold_no_python(folder: str) -> None:
-    assert [path for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".pyc"}] == []
+def test_folders_of_configuration_hold_no_python_but_the_server_s_own_plugin(folder: str) -> None:
+    found = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*.py")}
+
+    assert found <= {*stack.PLUGIN}
 
 
 # --- Requirements ---
@@ -488,7 +521,7 @@ def test_imports_point_up_the_list_only(path: Path) -> None:
     assert own - set(above) == set()
 
 
-@pytest.mark.parametrize("name", ["migration", "rekeying"])
+@pytest.mark.parametrize("name", ["migration", "rekeying", "issuing"])
 def test_a_job_beside_mlflow_stands_apart(name: str) -> None:
     for path in [*MODULES, ROOT / "tasks.py"]:
         assert f"ops.{name}" not in imports(path)
@@ -511,28 +544,24 @@ def closure(name: str) -> tuple[set[str], set[str]]:
     return own, others - sys.stdlib_module_names
 
 
-def test_the_image_of_the_backup_service_has_the_modules_that_it_imports_and_no_other() -> None:
-    ignored, *seen = read("backup/Dockerfile.dockerignore").split()
+@pytest.mark.parametrize(
+    ("name", "program", "modules", "inputs"),
+    [
+        ("backup", "keeper", stack.BACKUP_MODULES, stack.BACKUP_INPUTS),
+        ("certificates", "certifier", certificates.MODULES, certificates.INPUTS),
+    ],
+    ids=["backup", "certificates"],
+)
+def test_the_image_of_a_service_of_ours_has_the_modules_that_it_imports_and_no_other(
+    name: str, program: str, modules: tuple[str, ...], inputs: tuple[str, ...]
+) -> None:
+    ignored, *seen = read(f"{name}/Dockerfile.dockerignore").split()
+    own = {f"!{name}/Dockerfile", f"!{name}/Dockerfile.dockerignore"}
 
-    assert set(stack.BACKUP_MODULES) == closure("keeper")[0]
-    assert len(stack.BACKUP_MODULES) == len({*stack.BACKUP_MODULES})
+    assert set(modules) == closure(program)[0]
+    assert len(modules) == len({*modules})
     assert ignored == "*"
-    assert {*seen} == {f"!{name}" for name in stack.BACKUP_INPUTS} - {
-        "!backup/Dockerfile",
-        "!backup/Dockerfile.dockerignore",
-    }
-
-
-def test_the_image_of_the_certificate_service_has_what_it_imports_and_no_other_module() -> None:
-    ignored, *seen = read("certificates/Dockerfile.dockerignore").split()
-
-    assert set(certificates.MODULES) == closure("certifier")[0]
-    assert len(certificates.MODULES) == len({*certificates.MODULES})
-    assert ignored == "*"
-    assert {*seen} == {f"!{name}" for name in certificates.INPUTS} - {
-        "!certificates/Dockerfile",
-        "!certificates/Dockerfile.dockerignore",
-    }
+    assert {*seen} == {f"!{each}" for each in inputs} - own
 
 
 def test_the_certificate_service_is_given_every_package_that_it_imports_and_no_other() -> None:

@@ -37,3 +37,19 @@ def test_nobody_is_named_in_the_address_and_sqlalchemy_reads_it_as_meant(
 
     assert (url.username, url.password, url.host, url.port) == (None, None, "db", 3306)
     assert url.query["read_default_file"] == "/run/secrets/mysql_client"
+
+
+def test_no_database_is_spoken_to_in_plain_text_and_another_s_proves_its_name(
+    settings: Settings,
+) -> None:
+    elsewhere = replace(settings, database_host="db.example.com", database_ca_file=os.devnull)
+    modes = [sa.make_url(database.uri(each)).query["ssl_mode"] for each in (settings, elsewhere)]
+
+    assert modes == ["REQUIRED", "VERIFY_IDENTITY"]
+
+
+def test_who_signed_on_is_in_a_database_of_its_own_on_the_same_mysql(settings: Settings) -> None:
+    one, other = (sa.make_url(database.uri(settings, *name)) for name in ([], [database.SIGN_ON]))
+
+    assert (one.database, other.database) == ("mlflow", "mlflow_oidc")
+    assert other.set(database="mlflow") == one

@@ -14,7 +14,7 @@ from ops.release import Release
 from ops.rollout import Move
 from ops.settings import Settings
 from ops.site import Facts, Site
-from tests.conftest import SIZE, FakeHost, a_container, a_release
+from tests.conftest import SIZE, FakeHost, a_container, a_release, leave_rotation
 
 IDS = [f"2026112{day}T000000Z" for day in range(1, 5)]
 
@@ -243,6 +243,16 @@ def test_a_release_with_another_database_is_not_one_from_before_a_rotation() -> 
     assert [] == release.replaced_secrets(old, live)
 
 
+def test_a_release_with_another_driver_is_one_from_before_a_rotation() -> None:
+    uris = [f"mysql+{driver}://db:3306/mlflow?charset=utf8mb4" for driver in ("pymysql", "mysqldb")]
+    old, live = (
+        a_release(secrets=[f"mysql_client-{number}"], variables={"DATABASE_URI": uri})
+        for number, uri in enumerate(uris)
+    )
+
+    assert ["mysql_client"] == release.replaced_secrets(old, live)
+
+
 def test_what_a_deploy_would_change_is_told_without_doing_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,3 +279,17 @@ def test_what_a_deploy_would_change_is_told_without_doing_it(
     unmade = replace(settings, webhook_key=None)
     monkeypatch.setattr(Settings, "load", classmethod(lambda _: unmade))
     assert ["secret: WEBHOOK_KEY is to be made"] == deploys.pending("host")
+
+
+def test_a_deploy_says_that_a_secret_is_replaced_by_half_and_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr(Settings, "load", classmethod(lambda _: settings))
+    monkeypatch.setattr(deploys, "bring", lambda hosts, **more: done.append((hosts, more)))
+    leave_rotation(settings, hosts="a,b")
+    deploys.deploy("a,b", migrate=True)
+
+    said = capsys.readouterr().err
+    assert "then go on with it: invoke rotate-secret MYSQL_PASSWORD --host a,b\n" in said
+    assert [("a,b", {"migrate": True})] == done

@@ -121,7 +121,7 @@ def test_each_finding_is_a_line_with_its_remedy_below(
     host: Reached, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host.answers["sh -c"] = "tar\n"
-    host.answers["docker info"] = docker_info(memory=1500 * 1024**2)
+    host.answers["docker info"] = docker_info(memory=1300 * 1024**2)
     with pytest.raises(OpsError, match="1 check failed") as caught:
         doctor.doctor(patients.NAME, as_json=False)
     out = capsys.readouterr().out
@@ -133,7 +133,7 @@ def test_each_finding_is_a_line_with_its_remedy_below(
     assert "\nok    docker         28.2 with Compose 2.40\n" in out
     assert "\nfail  tools          missing: tar\n      try: run there: sudo apt-get install" in out
     assert (
-        "\nwarn  memory         1.5 GiB; system and stack may take 1.8 GiB\n      try: take a"
+        "\nwarn  memory         1.3 GiB; system and stack may take 1.4 GiB\n      try: take a"
         in out
     )
 

@@ -181,7 +181,7 @@ def test_no_secret_is_in_a_command_or_on_the_screen_or_in_the_evidence(
     [given] = [each for each in host.given if b"passphrase" in each]
     head, _, program = given.decode().partition("\n")
     assert {
-        "client": '[client]\npassword = "mysql-password-1"\n',
+        "client": '[client]\nuser = mlflow\npassword = "mysql-password-1"\n',
         "passphrase": "kek-passphrase-1",
     } == json.loads(head)
     assert program == drill.READS

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,17 +12,11 @@ from ops import dump, manifest, seals
 from ops.dump import Dump
 from ops.errors import OpsError
 from ops.vault import Vault
-from tests.aws import Aws
 from tests.binlogs import SERVER
-from tests.stored import PRIVATE, FakeDonor, a_donor, a_vault, names, origin, told
+from tests.stored import PRIVATE, FakeDonor, a_donor, names, origin, told
 
 HEAD = f"SET @@GLOBAL.GTID_PURGED=/*!80000 '+'*/ '{SERVER}:1-5';\n".encode()
 END = b"\n-- Dump completed on 2026-11-25 15:03:42\n"
-
-
-@pytest.fixture
-def place(aws: Aws) -> Vault:
-    return a_vault(aws)
 
 
 @pytest.fixture
@@ -54,6 +49,8 @@ def answering(folder: Path, content: bytes, code: str | None = "0", said: str = 
         except BrokenPipeError:
             pass
         if code is not None:
+            (folder / "code").touch()  # as a shell does, before it writes there
+            time.sleep(0.3)
             (folder / "code").write_text(f"{code}\n")
 
     threading.Thread(target=answer, daemon=True).start()

@@ -32,17 +32,11 @@ from tests.stored import (
     FakeDonor,
     a_base,
     a_donor,
-    a_vault,
     names,
     put,
     told,
 )
 from tests.test_shipping import NOW, shipper
-
-
-@pytest.fixture
-def place(aws: Aws) -> Vault:
-    return a_vault(aws)
 
 
 @pytest.fixture

@@ -64,6 +64,21 @@ def test_an_error_has_mlflow_s_name_for_it(server: StandInServer, body: bytes, c
     assert code == caught.value.code
 
 
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("5", 5), ("0", 0), ("", 1), ("-3", 1), ("soon", 1), ("Sun, 29 Nov 2026 12:00:00 GMT", 1)],
+)
+def test_an_error_says_how_long_the_server_wants_to_be_left_alone(
+    server: StandInServer, said: str, seconds: float
+) -> None:
+    server.broken[PROBE] = (429, b"")
+    server.headers["Retry-After"] = said
+    with pytest.raises(RequestError) as caught:
+        FrontDoor(server.url).answers()
+
+    assert seconds == caught.value.retry_after
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 def test_another_version_of_the_api_is_asked_at_its_own_path(
     server: StandInServer, method: str

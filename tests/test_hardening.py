@@ -23,6 +23,10 @@ SERVICES = [
 each_service = pytest.mark.parametrize(("kind", "name", "service"), SERVICES)
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
+CONFIGURATIONS = {
+    "nginx": ["/etc/nginx/releases"],
+    "egress": ["/usr/local/apache2/conf/egress"],
+}
 ROOTS = {"0", "root"}
 SECRET = re.compile(r"password|passphrase|secret|token|(?:^|_)key(?:_|$)|credential", re.IGNORECASE)
 
@@ -96,13 +100,13 @@ def mounts(service: Service) -> Iterator[tuple[str, str]]:
 
 
 @each_service
-def test_it_mounts_nothing_of_the_machine_but_nginx_its_configuration(
+def test_it_mounts_nothing_of_the_machine_but_its_configuration(
     kind: str, name: str, service: Service
 ) -> None:
     binds = [(source, target) for source, target in mounts(service) if "/" in source]
     volumes = described(kind)["volumes"]
 
-    assert [target for _, target in binds] == (["/etc/nginx/releases"] if name == "nginx" else [])
+    assert [target for _, target in binds] == CONFIGURATIONS.get(name, [])
     assert all(source in volumes for source, _ in mounts(service) if "/" not in source)
     for each in service.get("volumes", []):
         if isinstance(each, dict) and each["type"] == "bind":
@@ -141,7 +145,7 @@ def test_no_secret_is_in_its_environment_its_command_or_its_labels(
     named = {key: value for key, value in environ.items() if SECRET.search(key)}
     shown = repr({**service, "secrets": []})
 
-    assert all(value.startswith("/run/secrets/") for value in named.values()), f"{kind} {name}"
+    assert all(re.match(r"/run/secrets/|true$", each) for each in named.values()), f"{kind} {name}"
     for secret in ("mysql-password-1", "mysql-root-password-1", "kek-passphrase-1"):
         assert secret not in shown
 
@@ -159,7 +163,7 @@ def test_only_nginx_listens_outside_and_only_on_the_address_that_is_set(kind: st
 
 
 @each_kind
-def test_the_database_has_no_way_out_and_nginx_none_to_it(kind: str) -> None:
+def test_server_and_database_have_no_way_out_and_nginx_none_to_the_latter(kind: str) -> None:
     made = described(kind)
     networks = {
         name: set(service["networks"]) for name, service in made["services"].items() if service
@@ -168,10 +172,14 @@ def test_the_database_has_no_way_out_and_nginx_none_to_it(kind: str) -> None:
         name for name, network in made["networks"].items() if network and network.get("internal")
     }
 
-    assert networks["nginx"] & inside == set()
+    assert networks["nginx"] & {"database"} == set()
     if "db" in networks:
-        assert networks["db"] <= inside
-        assert networks["migrate"] <= inside
+        out = {"frontend"} if kind == "calling" else set()
+        assert networks["db"] | networks["migrate"] | networks["web"] - out <= inside
+        assert networks["web"] & networks["nginx"] & inside
+        assert out <= networks["web"]
+    for name in inside - {"nobody"}:
+        assert "com.docker.network.bridge.inhibit_ipv4" in made["networks"][name]["driver_opts"]
 
 
 @each_kind

@@ -29,15 +29,10 @@ from tests.aws import Aws, Fault
 from tests.binlogs import OTHER as FOREIGN
 from tests.binlogs import SERVER, log
 from tests.conftest import ROOT
-from tests.stored import PLACE, FakeDonor, a_donor, a_manifest, a_vault, names, put
+from tests.stored import PLACE, FakeDonor, a_donor, a_manifest, names, put
 
 NOW = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)
 STEP = Callable[[], object]
-
-
-@pytest.fixture
-def place(aws: Aws) -> Vault:
-    return a_vault(aws)
 
 
 @pytest.fixture

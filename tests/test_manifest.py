@@ -24,11 +24,6 @@ OBJECT = {
 PLACE = f"{MADE.folder}/{manifest.NAME}"
 
 
-@pytest.fixture
-def place(aws: Aws) -> Vault:
-    return a_vault(aws)
-
-
 def test_it_reads_as_it_was_written() -> None:
     assert Manifest.read(MADE.text(), PLACE) == MADE
     assert json.loads(MADE.text())["format"] == 1

@@ -129,21 +129,121 @@ def test_who_there_is_is_listed_by_name_with_the_number_of_grants(
     known.broken[LIST] = (200, json.dumps({"users": [ana, ADMIN]}).encode())
     people.show("", "", as_json=False)
     assert [
-        "admin            admin  0 grants",
-        "ana@example.com  user   1 grant",
+        "admin            admin    0 grants",
+        "ana@example.com  user     1 grant",
     ] == capsys.readouterr().out.splitlines()
 
     people.show("ana@example.com", "", as_json=False)
     assert "READ    run:*\n" == capsys.readouterr().out
     people.show("", "", as_json=True)
     assert [
-        {"name": "admin", "admin": True, "grants": []},
+        {"name": "admin", "admin": True, "kind": "admin", "grants": []},
         {
             "name": "ana@example.com",
             "admin": False,
+            "kind": "user",
             "grants": [{"resource": "run:*", "permission": "READ", "role": ""}],
         },
     ] == json.loads(capsys.readouterr().out)
+
+
+# --- Where people log in at an identity provider ---
+
+MEMBERS = "GET /users/details"
+
+
+@pytest.fixture
+def company(folder: Path, server: StandInServer) -> StandInServer:
+    """A server whose people log in at a provider: one did; and settings that are for it."""
+    lines = {
+        "AUTH": "oidc",
+        "OIDC_ISSUER": "https://login.example.com",
+        "OIDC_CLIENT_ID": "mlflow",
+        "OIDC_CLIENT_SECRET": "of-the-client-of-the-provider",
+        "ALLOW_INSECURE": "true",
+        "ADMIN_PASSWORD": "a-password-of-the-admin",
+        "HTTP_PORT": str(server.port),
+    }
+    text = "".join(f"{key}='{value}'\n" for key, value in lines.items())
+    (folder / ".env").write_text(text, "utf-8")
+    found = [
+        {"username": name, "is_admin": name == "admin", "is_service_account": name != "ana"}
+        for name in ("ci", "ana", "admin")
+    ]
+    server.broken[MEMBERS] = (200, json.dumps(found).encode())
+    for name in ("ana", "admin"):
+        for kind in ("experiments", "registered-models", "prompts"):
+            server.broken[f"GET /permissions/users/{name}/{kind}"] = (200, b"[]")
+    return server
+
+
+def test_who_is_added_there_is_a_program(
+    company: StandInServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    company.broken["POST /users"] = (200, b"{}")
+    people.add("Nightly", "", admin=False, generate=False)
+    said = capsys.readouterr()
+
+    assert [MEMBERS, "POST /users"] == company.requests
+    assert "nightly" == json.loads(company.bodies[-1])["username"]
+    assert "a program may log in as nightly: invoke token nightly" in said.err
+    assert "" == said.out
+
+
+@pytest.mark.parametrize(
+    ("name", "generate", "said"),
+    [
+        ("nightly", True, "a program has no password"),
+        ("CI", False, "there is a user CI already"),
+        ("Admin", False, "the tasks log in as it"),
+    ],
+)
+def test_a_program_that_is_there_or_wants_a_password_is_refused(
+    company: StandInServer, name: str, generate: bool, said: str
+) -> None:
+    with pytest.raises(OpsError, match=said) as caught:
+        people.add(name, "", admin=False, generate=generate)
+
+    assert REFUSED == caught.value.code
+    assert "POST /users" not in company.requests
+
+
+def test_nobody_there_is_given_a_password(company: StandInServer) -> None:
+    with pytest.raises(OpsError, match="passwords are the identity provider's") as caught:
+        people.set_password("ana", "", generate=True)
+
+    assert (REFUSED, []) == (caught.value.code, company.requests)
+    assert "invoke token ana" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["admin", "Admin"])
+def test_the_tasks_own_user_stays_however_it_is_written(company: StandInServer, name: str) -> None:
+    with pytest.raises(OpsError, match="admin stays: the tasks log in as it") as caught:
+        people.remove(name, "", confirm=name)
+
+    assert REFUSED == caught.value.code
+    assert "DELETE /users" not in company.requests
+
+
+def test_somebody_is_removed_by_the_name_that_the_server_has(company: StandInServer) -> None:
+    company.broken["DELETE /users"] = (200, b"{}")
+    people.remove("Ana", "", confirm="Ana")
+
+    assert {"username": "ana"} == json.loads(company.bodies[-1])
+
+
+@pytest.mark.usefixtures("company")
+def test_a_list_of_everybody_there_has_no_numbers_of_grants_that_nobody_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    people.show("", "", as_json=False)
+
+    assert ["admin  admin", "ana    user", "ci     program"] == (
+        capsys.readouterr().out.splitlines()
+    )
+
+
+# --- The admin's password ---
 
 
 @pytest.mark.parametrize("character", " '\"\\")

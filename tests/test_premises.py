@@ -101,9 +101,9 @@ def test_every_server_is_brought_to_what_env_says_by_the_usual_way(
     done: list[Any] = []
     settings.keep({"STACK_NAME": "written-later"})
     monkeypatch.setattr("ops.compose.up", lambda found, _, **more: done.append((found, more)))
-    monkeypatch.setattr("ops.deploys.deploy", lambda hosts, **more: done.append((hosts, more)))
+    monkeypatch.setattr("ops.deploys.bring", lambda hosts: done.append((hosts, {})))
     Here(settings).bring()
     There(settings, "a,b").bring()
 
     assert "written-later" == done[0][0].stack_name
-    assert ("a,b", {"migrate": False}) == done[1]
+    assert ("a,b", {}) == done[1]

@@ -36,6 +36,20 @@ def test_a_failed_request_is_kept_with_its_time_and_reason(server: StandInServer
     assert "HTTP 502: gone" in count.failures[0]
 
 
+def test_counting_begins_with_the_first_answer(server: StandInServer) -> None:
+    server.broken["POST /experiments/search"] = (401, b"another CA, name or login")
+    with probe.running(FrontDoor(server.url)) as count:
+        wait_for_requests(count, 4)
+        del server.broken["POST /experiments/search"]
+        before = len(server.requests)
+        while count.failures:
+            time.sleep(0.01)
+        wait_for_requests(count, 4)
+
+    assert [] == count.failures
+    assert 4 <= count.requests <= len(server.requests) - before + 1
+
+
 def test_nobody_at_the_door_is_a_failure_too() -> None:
     with probe.running(FrontDoor("http://127.0.0.1:9")) as count:
         wait_for_requests(count, 2)

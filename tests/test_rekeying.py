@@ -17,6 +17,7 @@ from ops.rekeying import JobError
 from tests.conftest import ROOT
 
 KEYS = {each: Fernet.generate_key().decode() for each in ("old", "new", "other")}
+# With the driver that is here; the server has another.
 URL = sa.make_url("mysql+pymysql://mlflow@db.example.test/mlflow")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import nginx, release, secret_files, stack
+from ops import egress, nginx, release, secret_files, stack
 from ops.release import Release
 from ops.settings import Settings
 from tests.conftest import SIZE, a_release
@@ -137,6 +137,19 @@ def test_what_containers_mount_is_readable_to_all_whatever_the_umask_of_the_host
     assert stat.S_IMODE(modes.pop("secrets")) == 0o700
     for name, mode in modes.items():
         assert stat.S_IMODE(mode) == (0o755 if stat.S_ISDIR(mode) else 0o444), name
+
+
+def test_a_release_whose_server_goes_out_has_a_proxy_and_its_configuration(
+    settings: Settings,
+) -> None:
+    there = replace(settings, artifacts_destination="s3://bucket", s3_region="eu-west-1")
+    files, variables = release.contents(there, SIZE, {stack.web_image(there): "web:1"})
+    made = a_release(files=dict.fromkeys(files, ""))
+
+    assert [stack.BASE, egress.OVERLAY] == made.compose_files
+    assert ("db", "web", "nginx", "egress") == made.services
+    assert "bucket" in files["egress/httpd.conf"]
+    assert variables["EGRESS_FOLDER"] == "../egress"
 
 
 def named(settings: Settings) -> dict[str, str]:

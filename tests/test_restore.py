@@ -41,17 +41,12 @@ from tests.restored import (
     fetched,
     interrupt,
 )
-from tests.stored import OTHER, PRIVATE, a_manifest, a_vault, put
+from tests.stored import OTHER, PRIVATE, a_manifest, put
 from tests.test_age_keys import written
 
 Breaks = Callable[[int, str], Result | None]
 AT = MADE.time
 UTC_TEXT = "%Y-%m-%dT%H:%M:%S+00:00"
-
-
-@pytest.fixture
-def place(aws: Aws) -> Vault:
-    return a_vault(aws)
 
 
 def stored(place: Vault, **fields: Any) -> Manifest:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops import rollout, stack
+from ops import egress, rollout, stack
 from ops.errors import OpsError, refusal
 from ops.release import Release
 from ops.rollout import Move
@@ -19,8 +19,8 @@ from tests.conftest import FakeHost, a_release
 STEPS = [
     "start_database",
     "start_web",
-    "probe_from_nginx",
     "test_nginx",
+    "probe_from_nginx",
     "announce",
     "take_over",
     "drain",
@@ -73,7 +73,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     class Switches(Double):
         def __init_subclass__(cls) -> None: ...
 
-    for name in (*STEPS, "start_backups", "stop_old"):
+    for name in (*STEPS, "start_backups", "start_egress", "stop_old"):
         setattr(Switches, name, lambda self, *_, name=name: stage.step(self.site.host.name, name))
     Switches.stage = stage
     monkeypatch.setattr(rollout, "Switch", Switches)
@@ -109,11 +109,19 @@ def test_the_steps_come_in_order_between_lock_and_unlock(settings: Settings, sta
 
     assert [
         "lock", "recover", "(started)", "images", "start_database", "migrate", "start_web",
-        "probe_from_nginx", "test_nginx", "announce", "take_over", "drain", "stop_old", "(ok)",
+        "test_nginx", "probe_from_nginx", "announce", "take_over", "drain", "stop_old", "(ok)",
         "prune", "unlock",
     ] == [line.partition(": ")[2] for line in stage.log]  # fmt: skip
     assert host.ran("tar --extract --file=- --preserve-permissions")
     assert host.given[0]
+
+
+def test_the_way_out_is_there_before_the_new_server(settings: Settings, stage: Stage) -> None:
+    go(settings, "a", release=a_release(files={egress.OVERLAY: "1"}))
+    steps = [line.partition(": ")[2] for line in stage.log]
+
+    at = steps.index("start_egress")
+    assert ["migrate", "start_egress", "start_web"] == steps[at - 1 : at + 2]
 
 
 def test_the_backup_service_starts_on_the_database_before_its_schema_is_touched(

@@ -64,7 +64,7 @@ def in_env(settings: Settings) -> str:
 
 
 def rotate(world: World) -> bool:
-    with rotation.begun(world.settings, KEY) as (change, before):
+    with rotation.begun(world.settings, KEY, "") as (change, before):
         rotation.carry_out(world.settings, change, world)
     return before
 
@@ -154,31 +154,66 @@ def test_a_step_that_fails_leaves_the_old_one_in_use_and_says_so(here: Settings)
     assert journal(here).exists()
 
 
-def test_another_secret_waits_for_one_that_is_not_finished(here: Settings) -> None:
+@pytest.mark.parametrize(("key", "hosts"), [("SESSION_KEY", ""), (KEY, "ubuntu@h")])
+def test_another_secret_or_place_waits_for_one_that_is_not_finished(
+    here: Settings, key: str, hosts: str
+) -> None:
     world = World(here)
     world.cut = 2
     with pytest.raises(Cut):
         rotate(world)
     with (
         pytest.raises(OpsError, match="rotation of MYSQL_PASSWORD is not finished") as caught,
-        rotation.begun(here, "SESSION_KEY"),
+        rotation.begun(here, key, hosts),
     ):
         pass
+
+    assert (2, f"first: invoke rotate-secret {KEY}") == (caught.value.code, caught.value.remedy)
+
+
+def test_up_and_deploy_say_that_one_was_cut_off_and_how_to_go_on(
+    here: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rotation.remind(here)
+    assert not here.data.exists()
+
+    world = World(here)
+    world.cut = 2
+    with pytest.raises(Cut), rotation.begun(here, KEY, "ubuntu@h") as (change, _):
+        rotation.carry_out(here, change, world)
+    capsys.readouterr()
+    rotation.remind(here)
+    said = capsys.readouterr().err
+    assert f"the rotation of {KEY} was cut off" in said
+    assert said.endswith(f": invoke rotate-secret {KEY} --host ubuntu@h\n")
+
+    with rotation.begun(here, KEY, "ubuntu@h"):
+        pass
+    rotation.remind(here)
+    assert not capsys.readouterr().err
+
+
+def test_up_and_deploy_wait_for_one_that_is_at_work(here: Settings) -> None:
+    with (
+        rotation.begun(here, KEY, ""),
+        pytest.raises(OpsError, match="is changing this stack") as caught,
+    ):
+        rotation.remind(here)
 
     assert 2 == caught.value.code
 
 
 def test_only_one_at_a_time(here: Settings) -> None:
     with (
-        rotation.begun(here, KEY),
+        rotation.begun(here, KEY, ""),
         pytest.raises(OpsError, match="is changing this stack"),
-        rotation.begun(here, KEY),
+        rotation.begun(here, KEY, ""),
     ):
         pass
 
 
 def test_nothing_is_left_where_it_was_refused_before_it_began(here: Settings) -> None:
-    with pytest.raises(OpsError), rotation.begun(here, KEY):
+    with pytest.raises(OpsError), rotation.begun(here, KEY, ""):
         raise OpsError("not now", "later", 2)
 
     assert not journal(here).exists()
@@ -189,7 +224,7 @@ def test_nothing_is_left_where_it_was_refused_before_it_began(here: Settings) ->
 def test_a_file_that_makes_no_sense_is_not_taken_away(here: Settings, text: str) -> None:
     journal(here).parent.mkdir(parents=True)
     journal(here).write_text(text)
-    with pytest.raises(OpsError, match="makes no sense"), rotation.begun(here, KEY):
+    with pytest.raises(OpsError, match="makes no sense"), rotation.begun(here, KEY, ""):
         pass
 
     assert text == journal(here).read_text()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from ops import secret_files, stack
+from ops import oidc, secret_files, stack
 from ops.settings import Settings
 from ops.values import Secret
 from tests.conftest import ROOT
@@ -37,6 +37,15 @@ def test_the_secret_files_are_those_of_the_compose_file(settings: Settings) -> N
     assert files["s3_credentials"] == (
         "[default]\naws_access_key_id = AKIA0\naws_secret_access_key = s3-secret-key\n"
     )
+
+
+@pytest.mark.parametrize(("user", "written"), [("web", r"a\\nb"), ("backup", r"a\nb")])
+def test_a_backslash_in_a_password_is_one_to_the_driver_that_reads_it(
+    user: str, written: str
+) -> None:
+    text = secret_files.option_file(user, Secret(r"a\nb"))
+
+    assert text == f'[client]\nuser = {user}\npassword = "{written}"\n'
 
 
 def test_without_keys_the_role_of_the_machine_is_used(settings: Settings) -> None:
@@ -85,8 +94,46 @@ def test_a_login_is_set_up_by_a_file_that_mlflow_reads_back_as_meant(settings: S
 
     assert config["mlflow"]["admin_password"] == "50% of = #1; \u00fc"
     assert config["mlflow"]["default_permission"] == "NO_PERMISSIONS"
-    assert config["mlflow"]["database_uri"].startswith("mysql+pymysql://db:3306/mlflow?")
+    assert config["mlflow"]["database_uri"].startswith("mysql+mysqldb://db:3306/mlflow?")
     assert by_name(guarded)["session_key"] == "session-key-12345"
+
+
+def company(settings: Settings, **fields: Any) -> Settings:
+    return replace(settings, auth="oidc", oidc_client_secret=Secret("of-the-client"), **fields)
+
+
+def test_the_secret_files_of_sign_on_are_those_of_its_overlay(settings: Settings) -> None:
+    text = (ROOT / oidc.OVERLAY).read_text("utf-8")
+    named = dict(re.findall(r"^  (\w+):\n    file: \$\{(\w+):\?\}$", text, re.MULTILINE))
+    found = company(settings)
+
+    assert set(named) == set(by_name(found)) - set(by_name(settings))
+    assert set(named.values()) < set(secret_files.paths(found, "x"))
+    assert by_name(found)["oidc_client_secret"] == "of-the-client"
+    assert by_name(found)["session_key"] == "session-key-12345"
+
+
+def test_of_a_login_by_a_provider_the_file_has_the_first_user_only(settings: Settings) -> None:
+    config = configparser.ConfigParser()
+    config.read_string(
+        by_name(company(settings, admin_password=Secret("50% of = #1")))["auth_config"]
+    )
+
+    assert dict(config["mlflow"]) == {"admin_username": "admin", "admin_password": "50% of = #1"}
+
+
+def test_the_provider_s_ca_goes_with_the_secrets_and_another_one_is_another_file(
+    settings: Settings, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text("one")
+    given = company(settings, oidc_ca_file=str(ca))
+    before = secret_files.digest(given)
+
+    assert by_name(company(settings))["oidc_ca"] == ""
+    assert by_name(given)["oidc_ca"] == "one"
+    ca.write_text("other")
+    assert secret_files.digest(given) != before
 
 
 def test_without_a_login_its_files_are_empty(settings: Settings) -> None:

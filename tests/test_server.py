@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ops import engines, server, states
+from ops import engines, server, states, throughput
 from ops.errors import OpsError
 from ops.hosts import LocalHost, Result
 from ops.settings import Settings
 from ops.states import Service, Status
-from tests.conftest import FakeHost, StandInServer
+from tests.conftest import FakeHost, StandInServer, leave_rotation
 
 
 @dataclass
@@ -128,6 +128,16 @@ def test_the_engine_that_backs_nothing_up_says_so_once(
         said.append(capsys.readouterr().err.count("nothing is backed up on this engine"))
 
     assert said == [1, 0, 0]
+
+
+def test_up_says_that_a_secret_is_replaced_by_half_and_goes_on(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave_rotation(stack.settings)
+    server.up("embedded", migrate=False)
+
+    assert "then go on with it: invoke rotate-secret MYSQL_PASSWORD\n" in capsys.readouterr().err
+    assert ["up migrate=False"] == stack.embedded.calls
 
 
 def test_two_engines_never_run_at_once(stack: Stack) -> None:
@@ -265,7 +275,20 @@ def test_the_smoke_test_goes_to_the_address_given_or_to_this_stack(
     assert capsys.readouterr().out.count("ok  ") == 22
 
 
-smoke_test = server.smoke_test
+def test_the_bench_goes_there_too(
+    stack: Stack, server: StandInServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throughput, "PLAN", throughput.PLAN[:1])
+    bench(server.url, "1", as_json=False)
+    assert set(server.hosts) == {f"127.0.0.1:{server.port}"}
+
+    server.hosts.clear()
+    stack.settings = replace(stack.settings, http_port=server.port, public_url="https://x.example")
+    bench("", "1", as_json=True)
+    assert set(server.hosts) == {"x.example"}
+
+
+smoke_test, bench = server.smoke_test, server.bench
 
 
 @pytest.mark.parametrize(

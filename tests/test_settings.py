@@ -75,6 +75,12 @@ def test_all_problems_are_in_one_error(tmp_path: Path) -> None:
     ]
 
 
+def test_signed_addresses_need_a_region_or_another_server_than_amazon_s(tmp_path: Path) -> None:
+    given = {"ARTIFACT_ACCESS": "presigned", "ARTIFACTS_DESTINATION": "s3://bucket"}
+    for more in ({"S3_REGION": "eu-central-1"}, {"S3_ENDPOINT_URL": "https://s3.example.com"}):
+        assert load(tmp_path, **given, **more).artifact_access == "presigned"
+
+
 def test_one_problem_is_not_called_problems(tmp_path: Path) -> None:
     with pytest.raises(OpsError, match="1 problem in the settings"):
         load(tmp_path, HTTP_PORT="0")
@@ -394,7 +400,7 @@ def test_a_stack_that_others_reach_is_open_only_where_that_is_said_twice(
         ({"TLS": "private-ca", "HTTP_PORT": "443"}, "HTTP_PORT and HTTPS_PORT are one"),
         ({"TLS": "private-ca", "PUBLIC_URL": "http://x.example"}, "write https:"),
         ({"TLS": "on"}, "is not one of"),
-        ({"AUTH": "oidc"}, "is not one of"),
+        ({"AUTH": "saml"}, "is not one of basic, oidc, none"),
     ],
 )
 def test_what_does_not_fit_together_at_the_door_is_refused(
@@ -402,6 +408,55 @@ def test_what_does_not_fit_together_at_the_door_is_refused(
 ) -> None:
     with pytest.raises(OpsError, match=said):
         load(tmp_path, **given)
+
+
+SIGN_ON = {
+    "AUTH": "oidc",
+    "OIDC_ISSUER": "https://login.example.com",
+    "OIDC_CLIENT_ID": "mlflow",
+    "OIDC_CLIENT_SECRET": "of-the-client-of-the-provider",
+    "PUBLIC_URL": "https://mlflow.example.com",
+}
+
+
+def test_login_by_an_identity_provider_takes_what_only_the_provider_knows(tmp_path: Path) -> None:
+    settings = load(tmp_path, **SIGN_ON)
+    secrets = {"ADMIN_PASSWORD", "SESSION_KEY"}
+
+    assert "of-the-client-of-the-provider" not in repr(settings)
+    assert secrets <= set(settings.missing_secrets())
+    assert not secrets & set(load(tmp_path, **SIGN_ON | {"AUTH": "none"}).missing_secrets())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        *(({key: ""}, f"AUTH=oidc needs {key}: from") for key in [*SIGN_ON][1:4]),
+        ({"OIDC_ISSUER": "", "OIDC_CLIENT_ID": ""}, "AUTH=oidc needs OIDC_ISSUER, OIDC_CLIENT_ID:"),
+        ({"PUBLIC_URL": "http://mlflow.example.com"}, "their sessions in clear"),
+        ({"PUBLIC_URL": ""}, "sends people back to http://localhost:5050, and their sessions"),
+    ],
+)
+def test_what_login_by_an_identity_provider_lacks_is_named(
+    tmp_path: Path, given: dict[str, str], said: str
+) -> None:
+    with pytest.raises(OpsError, match=said) as caught:
+        load(tmp_path, **SIGN_ON | given)
+    assert caught.value.code == 2
+
+    if "PUBLIC_URL" in given:
+        load(tmp_path, **SIGN_ON | given, ALLOW_INSECURE="true", TLS="off")
+    else:
+        load(tmp_path, **SIGN_ON | given | {"AUTH": "none"})
+
+
+def test_what_is_refused_of_a_provider_is_shown_only_where_it_is_no_secret(tmp_path: Path) -> None:
+    given = {"OIDC_ISSUER": "https://me:swordfish@login.example.com", "OIDC_CLIENT_SECRET": "cod"}
+    with pytest.raises(OpsError) as caught:
+        load(tmp_path, **SIGN_ON | given, OIDC_GROUPS="anglers,")
+
+    assert all(each not in caught.value.cause for each in ("swordfish", "cod"))
+    assert all(key in caught.value.cause for key in [*given, "OIDC_GROUPS", "anglers,"])
 
 
 def test_features_are_closed_unless_named_and_jobs_follow_job_execution(tmp_path: Path) -> None:

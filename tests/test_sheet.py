@@ -14,7 +14,7 @@ import pytest
 import zstandard
 from pyrage import encrypt, x25519
 
-from ops import age_keys, sheet
+from ops import accounts, age_keys, sheet
 from ops.settings import Settings
 from tests.conftest import ROOT
 
@@ -268,17 +268,30 @@ def test_new_passwords_are_made_and_are_no_part_of_any_command(bucket: Bucket) -
     said = bucket.follow()
     new = bucket.root / "restore" / "new"
     root, mlflow = ((new / name).read_text("utf-8") for name in ("root", "mlflow"))
+    here, everywhere = "'root'@'localhost'", "'mlflow'@'%'"
 
-    assert (new / "passwords.sql").read_text("utf-8").splitlines() == [
-        f"ALTER USER IF EXISTS 'root'@'localhost' IDENTIFIED BY '{root}';",
-        f"ALTER USER IF EXISTS 'root'@'%' IDENTIFIED BY '{root}';",
-        f"ALTER USER IF EXISTS 'mlflow'@'%' IDENTIFIED BY '{mlflow}';",
+    assert (new / "passwords.sql").read_text("utf-8").splitlines()[:2] == [
+        f"ALTER USER {here} IDENTIFIED BY '{root}', {everywhere} IDENTIFIED BY '{mlflow}';",
+        f"ALTER USER {here} DISCARD OLD PASSWORD, {everywhere} DISCARD OLD PASSWORD;",
     ]
     assert re.fullmatch("[0-9a-f]{32}", root)
     assert root != mlflow
     assert said.endswith(f"MYSQL_PASSWORD='{mlflow}'\nMYSQL_ROOT_PASSWORD='{root}'\n")
     assert 0 == new.stat().st_mode & 0o077
     assert not [line for line in bucket.containers if root in line or mlflow in line]
+
+
+@pytest.mark.usefixtures("base")
+def test_users_that_come_back_with_the_data_are_gone_when_it_is_served(bucket: Bucket) -> None:
+    bucket.follow()
+    sql = (bucket.root / "restore" / "new" / "passwords.sql").read_text("utf-8")
+    [gone] = re.findall(r"DROP USER IF EXISTS (.*);", sql)
+    others = ["root", *({*accounts.RIGHTS} - {"mlflow"})]
+    said = bucket.containers
+
+    assert {f"'{name}'@'%'" for name in others} == set(gone.split(", "))
+    last = next(line for line in reversed(said) if line.endswith(" < /new/passwords.sql"))
+    assert said.index(last) > max(said.index(each) for each in said if "mysqlbinlog" in each)
 
 
 @pytest.mark.usefixtures("base")

@@ -20,14 +20,9 @@ from ops.vault import Entry, Vault
 from tests.aws import Aws, Fault
 from tests.binlogs import COMMITTED, SERVER, event, log, transaction
 from tests.binlogs import OTHER as FOREIGN
-from tests.stored import BUCKET, PRIVATE, PUBLIC, FakeDonor, a_donor, a_vault, names, put
+from tests.stored import BUCKET, PRIVATE, PUBLIC, FakeDonor, a_donor, names, put
 
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-def place(aws: Aws) -> Vault:
-    return a_vault(aws)
 
 
 @pytest.fixture

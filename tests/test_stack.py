@@ -117,7 +117,7 @@ def test_sizes_are_written_as_compose_and_mysql_read_them() -> None:
         "WEB_MEMORY_LIMIT": "1152m",
         "DB_MEMORY_LIMIT": "1152m",
         "DB_BUFFER_POOL": "512M",
-        "DB_MAX_CONNECTIONS": "1338",
+        "DB_MAX_CONNECTIONS": "1994",
     }
 
 
@@ -147,6 +147,21 @@ def test_direct_access_lets_clients_write_to_s3(settings: Settings) -> None:
     assert stack.client_env(direct) == {
         "MLFLOW_TRACKING_URI": "http://localhost:5050",
         "MLFLOW_S3_ENDPOINT_URL": "http://minio:9000",
+    }
+
+
+def test_presigned_access_lets_the_server_sign_for_clients(settings: Settings) -> None:
+    presigned = replace(settings, **FULL, artifact_access="presigned")
+    told = stack.compose_env(presigned, SIZE)
+
+    assert (told["ARTIFACT_ACCESS"], told["DEFAULT_ARTIFACT_ROOT"]) == (
+        "presigned",
+        "mlflow-artifacts:/",
+    )
+    assert stack.client_env(presigned) == {
+        "MLFLOW_TRACKING_URI": "http://localhost:5050",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "true",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "true",
     }
 
 
@@ -375,16 +390,30 @@ def test_the_image_has_another_name_for_each_changed_input_and_for_nothing_else(
     assert stack.web_image(other) == before
 
 
+PLUGIN, COMPILED = "mlflow/plugin", "**/__pycache__"
+
+
 def test_the_image_s_inputs_are_all_that_the_build_sees() -> None:
-    seen = (ROOT / ".dockerignore").read_text("utf-8").split()
-    assert {f"!{name}" for name in stack.IMAGE_INPUTS} - {"!mlflow/Dockerfile"} == {*seen} - {"*"}
+    everything, *seen = (ROOT / ".dockerignore").read_text("utf-8").split()
+    inputs = {*stack.IMAGE_INPUTS} - {"mlflow/Dockerfile"}
+    plugin = {name for name in inputs if name.startswith(f"{PLUGIN}/")}
+    given = inputs - plugin | {PLUGIN}
+    assert everything == "*"
+    assert {*seen} == {f"!{name}" for name in given} | {COMPILED}
+    # The last one that fits a name decides.
+    assert seen.index(f"!{PLUGIN}") < seen.index(COMPILED)
+    assert plugin == {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / PLUGIN).rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    }
 
     copied = re.findall(
-        r"^COPY (?!--from)(?:--\S+ )*(\S+)",
+        r"^COPY (?!--from)(?:--\S+ )*(.+) \S+$",
         (ROOT / "mlflow" / "Dockerfile").read_text("utf-8"),
         re.MULTILINE,
     )
-    assert set(copied) == set(stack.IMAGE_INPUTS) - {"mlflow/Dockerfile"}
+    assert {*" ".join(copied).split()} == given
 
 
 def test_a_copy_elsewhere_has_the_same_digest(settings: Settings, tmp_path: Path) -> None:

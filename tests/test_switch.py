@@ -22,6 +22,7 @@ LABELS = {"com.docker.compose.config-hash": "", "mlflow-compose.release": ""}
 def inspected(service: str, release: str = "", **state: Any) -> dict[str, Any]:
     """Return a container as `docker inspect` shows it."""
     labels = {"com.docker.compose.service": service, "mlflow-compose.release": release}
+    networks = state.pop("networks", ())
     health = state.pop("health", "healthy")
     return {
         "Id": f"id-of-{release or service}",
@@ -35,6 +36,7 @@ def inspected(service: str, release: str = "", **state: Any) -> dict[str, Any]:
         }
         | state,
         "HostConfig": {"PortBindings": {}},
+        "NetworkSettings": {"Networks": dict.fromkeys(networks)},
         "Mounts": [],
     }
 
@@ -52,6 +54,7 @@ class Engine(FakeHost):
             "docker rm": "",
             "docker logs": "what it said\n",
             "docker image inspect": "sha256:1\n",
+            "docker network connect": "",
             "ln": "",
             "tee": "",
             "chmod": "",
@@ -113,6 +116,66 @@ def test_the_new_server_starts_beside_the_old_one_and_nothing_else_is_touched(
     assert ["up --detach --no-deps --no-recreate --scale=web=2 web"] == host.did()
 
 
+def test_a_new_way_out_starts_beside_the_old_one(settings: Settings) -> None:
+    host = Engine([*BOTH, inspected("egress", NEW.web)])
+    a_switch(settings, host, "db", "web", "egress").start_egress()
+
+    assert ["up --detach --no-deps --no-recreate --scale=egress=2 egress"] == host.did()
+
+
+def test_a_new_way_out_that_does_not_get_well_is_an_error(settings: Settings) -> None:
+    host = Engine([*BOTH, inspected("egress", NEW.web, health="unhealthy")])
+    with pytest.raises(OpsError, match="the new server's way out does not get well"):
+        a_switch(settings, host).start_egress()
+
+
+def test_a_server_s_way_out_goes_with_it(settings: Settings) -> None:
+    ways = [{**inspected("egress", each), "Id": f"way-of-{each}"} for each in (OLD.web, NEW.web)]
+    forward, back = Engine([*BOTH, *ways]), Engine([*BOTH, *ways])
+    a_switch(settings, forward).stop_old()
+    a_switch(settings, back).give_back(0)
+
+    assert f"docker rm --force --volumes id-of-{OLD.web} way-of-{OLD.web}" == forward.did()[-1]
+    assert f"docker rm --force --volumes id-of-{NEW.web} way-of-{NEW.web}" == back.did()[-1]
+
+
+def of_networks(settings: Settings, host: FakeHost, **networks: tuple[str, ...]) -> Switch:
+    """Return a switch away from containers on these networks."""
+    found = [a_container(name, networks=where) for name, where in networks.items()]
+    return Switch(Site(host, settings), Facts(live=OLD, containers=found), NEW, OLD)
+
+
+def test_a_database_that_a_release_has_elsewhere_stays_in_reach_of_the_server_that_serves(
+    settings: Settings,
+) -> None:
+    host = Engine([inspected("db", networks=("s_database",)), *BOTH[1:]])
+    of_networks(
+        settings, host, db=("s_backend",), web=("s_frontend", "s_backend"), nginx=("s_frontend",)
+    ).start_database()
+
+    assert "docker network connect --alias db s_backend id-of-db" in host.did()
+
+
+def test_an_nginx_that_an_earlier_release_has_elsewhere_still_reaches_the_server_that_serves(
+    settings: Settings,
+) -> None:
+    host = Engine([BOTH[0], inspected("nginx", networks=("s_frontend",)), *BOTH[2:]])
+    of_networks(
+        settings, host, web=("s_server", "s_database"), nginx=("s_frontend", "s_server")
+    ).test_nginx()
+
+    assert "docker network connect --alias nginx s_server id-of-nginx" in host.did()
+
+
+def test_who_is_where_it_was_is_connected_to_nothing(settings: Settings) -> None:
+    host = Engine([inspected("db", networks=("s_database",)), *BOTH[1:]])
+    of_networks(
+        settings, host, db=("s_database",), web=("s_server", "s_database"), nginx=("s_frontend",)
+    ).start_database()
+
+    assert not [line for line in host.did() if "network connect" in line]
+
+
 def test_the_first_server_is_the_only_one(settings: Settings) -> None:
     host = Engine(BOTH)
     a_switch(settings, host, "db").start_web()
@@ -123,7 +186,7 @@ def test_the_first_server_is_the_only_one(settings: Settings) -> None:
 def test_a_server_is_waited_for(settings: Settings) -> None:
     host = Engine(BOTH)
     host.found = [[inspected("web", NEW.web, health="starting")]] * 3 + [BOTH]
-    a_switch(settings, host).wait_healthy()
+    a_switch(settings, host).wait_healthy("web")
 
     assert 1 == len(host.found)
 
@@ -140,12 +203,12 @@ def test_a_server_that_cannot_come_is_an_error_with_its_last_words(
     settings: Settings, sick: list[dict[str, Any]]
 ) -> None:
     with pytest.raises(OpsError, match="what it said"):
-        a_switch(settings, Engine(sick)).wait_healthy()
+        a_switch(settings, Engine(sick)).wait_healthy("web")
 
 
 def test_a_server_that_is_gone_is_an_error(settings: Settings) -> None:
     with pytest.raises(OpsError, match="is gone"):
-        a_switch(settings, Engine(BOTH[:3])).wait_healthy()
+        a_switch(settings, Engine(BOTH[:3])).wait_healthy("web")
 
 
 def test_nginx_tests_the_configuration_before_anything_points_at_it(settings: Settings) -> None:
@@ -234,7 +297,7 @@ def test_a_move_that_is_called_off_waits_for_nothing(settings: Settings) -> None
     moved = a_switch(settings, host)
     moved.halt.set()
     with pytest.raises(OpsError, match="called off"):
-        moved.wait_healthy()
+        moved.wait_healthy("web")
     host.found = [BOTH]
     with pytest.raises(OpsError, match="called off"):
         moved.drain(600, 600)

@@ -13,7 +13,7 @@ import tarfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import pytest
@@ -25,7 +25,7 @@ from ops.settings import Settings
 from tests import lab
 from tests.conftest import a_release
 from tests.e2e.conftest import Project, output
-from tests.e2e.machines import known, on, several, sweep, team_settings, url
+from tests.e2e.machines import on, operator, several, sweep, url
 
 ROUNDS = 3
 JOBS = ("first deploy", "code change", "no change", "rollback")
@@ -134,19 +134,15 @@ def ec2(the_lab: lab.Lab) -> lab.Host:
 @pytest.fixture(scope="module")
 def ways(make_project: Callable[..., Project], ec2: lab.Host) -> Iterator[dict[str, Way]]:
     made: dict[str, Way] = {}
-    for name, kind in (("ours", Ours), ("plain", Plain)):
-        project = make_project(
-            f"bench-{name}",
-            **team_settings(ec2),
-            BIND_ADDRESS="0.0.0.0",
-            WATCH_SECONDS="0",
-        )
-        project.set(PUBLIC_URL=f"https://{ec2.address}:{project.tls_port}")
-        known(project, ec2)
-        made[name] = kind(project, ec2)
-    yield made
-    for way in made.values():
-        clean(way)
+    # The plain way has nobody who makes a certificate, or who could log in.
+    open_to_all = {"TLS": "off", "AUTH": "none", "ALLOW_INSECURE": "true", "WATCH_SECONDS": "0"}
+    with ExitStack() as folders:
+        for name, kind in (("ours", Ours), ("plain", Plain)):
+            folder = operator(make_project, ec2, f"bench-{name}", open_to_all)
+            made[name] = kind(folders.enter_context(folder), ec2)
+        yield made
+        for way in made.values():
+            clean(way)
 
 
 def clean(way: Way) -> None:

@@ -8,15 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from ops import certificates
+from ops.private_ca import Authority
 from ops.settings import ADMIN, Settings
+from ops.values import Secret
 from tests import lab
 
 T = TypeVar("T")
@@ -32,7 +36,63 @@ IN_A_VOLUME = dict.fromkeys(
 )
 """Settings that take a stack back to the default for artifacts."""
 
-FIGURES = pytest.StashKey[list[str]]()
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    # on the simulated hosts
+    "hosts": (
+        "test_deploy.py",
+        "test_fleet.py",
+        "test_backups.py",
+        "test_doctor.py",
+        "test_rotation.py",
+        "test_images.py",
+        "test_aws.py",
+        "test_ssh.py",
+    ),
+    # on the stacks of this machine that files share: the fixtures `stack`, `small` and the like
+    "stacks": (
+        "test_compose.py",
+        "test_front_door.py",
+        "test_embedded.py",
+        "test_roles.py",
+        "test_attacks.py",
+        "test_gate.py",
+        "test_clients.py",
+        "test_browser.py",
+        "test_audit.py",
+        "test_configuration.py",
+        "test_documents.py",
+        "test_tls.py",
+        "test_plugin.py",
+        "test_throughput.py",
+    ),
+}
+"""Files whose tests must not run side by side; each other file is a group of its own."""
+
+FILES = {file: group for group, files in GROUPS.items() for file in files}
+
+
+class Groups(LoadScopeScheduling):  # type: ignore[misc]
+    """A group of tests is run by one process, from its first test to its last.
+
+    What `--dist=loadgroup` is for, which groups nothing with pytest 9.2:
+    https://github.com/pytest-dev/pytest-xdist/issues/1386
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0].rpartition("/")[2]
+        return FILES.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    """Deal groups out in the order of `pytest_collection_modifyitems`."""
+    config.option.loadscopereorder = False
+    return Groups(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the groups, which take longest."""
+    rank = {file: number for number, files in enumerate(GROUPS.values()) for file in files}
+    items.sort(key=lambda item: rank.get(item.path.name, len(GROUPS)))
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -45,25 +105,30 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         report.longrepr = f"{item.nodeid} was skipped, which CI does not allow: {report.longrepr}"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Make room for what the tests measure."""
-    config.stash[FIGURES] = []
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Print what failed at once: a run that is ended before its summary says it too."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        sys.stdout.write(f"\n{report.nodeid}, {report.when}:\n{report.longreprtext}\n")
+        sys.stdout.flush()
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what was measured below the results."""
-    if config.stash[FIGURES]:
+    every = [report for reports in terminalreporter.stats.values() for report in reports]
+    ends = [report for report in every if getattr(report, "when", "") == "teardown"]
+    lines = [line for report in ends for name, line in report.user_properties if name == "measured"]
+    if lines:
         terminalreporter.section("measured")
-        for line in config.stash[FIGURES]:
+        for line in lines:
             terminalreporter.line(line)
 
 
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Keep a figure for the end of the run."""
+    """Keep a figure for the end of the run, also when the test runs in another process."""
 
     def keep(figure: str) -> None:
-        request.config.stash[FIGURES].append(f"{request.node.name}: {figure}")
+        request.node.user_properties.append(("measured", f"{request.node.name}: {figure}"))
 
     return keep
 
@@ -113,7 +178,7 @@ class Project:
         found = {}
         if settings.tls == "private-ca":
             found["MLFLOW_TRACKING_SERVER_CERT_PATH"] = self.ca
-        if settings.auth == "basic" and settings.admin_password is not None:
+        if settings.auth != "none" and settings.admin_password is not None:
             found["MLFLOW_TRACKING_USERNAME"], found["MLFLOW_TRACKING_PASSWORD"] = self.admin
         return found
 
@@ -209,6 +274,12 @@ class Project:
         kept = [line for line in lines if line.partition("=")[0] not in keys]
         file.write_text("\n".join(kept) + "\n", "utf-8")
 
+    def secret(self, key: str) -> str:
+        """Return a secret of `.env`."""
+        found = getattr(self.settings, key.lower())
+        assert isinstance(found, Secret)
+        return found.reveal()
+
     def container(self, service: str) -> str:
         """Return the id of the container of a service, running or not."""
         label = f"label=com.docker.compose.project={self.name}"
@@ -251,6 +322,16 @@ def output(*words: str, stdin: str | None = None) -> str:
     return done.stdout.strip()
 
 
+@contextmanager
+def paused(container: str) -> Iterator[None]:
+    """Have a container answer nobody meanwhile."""
+    output("docker", "pause", container)
+    try:
+        yield
+    finally:
+        output("docker", "unpause", container)
+
+
 def wait_for(true: Callable[[], object], seconds: float, what: str) -> float:
     """Wait until something is true; return how long it took. Fails the test after `seconds`."""
     begin = time.monotonic()
@@ -265,9 +346,33 @@ def todays(values: Sequence[T], share: int) -> Sequence[T]:
     return values[datetime.now(UTC).toordinal() % share :: share]
 
 
-# The same steps on this machine and on hosts, of some minutes each.
-ROTATIONS = ("test_rotation.py", "test_rotation_here.py")
-collect_ignore = sorted({*ROTATIONS} - {*todays(ROTATIONS, 2)})
+# Minutes each; what a team does all day is run every day: a start, a deploy, the door, the roles.
+EVERY_OTHER_DAY = (
+    (
+        "test_backups.py",
+        "test_egress.py",
+        "test_embedded.py",
+        "test_images.py",
+        "test_migration.py",
+        "test_oidc.py",
+        "test_rotation.py",
+        "test_sheet.py",
+        "test_tls.py",
+    ),
+    (
+        "test_audit.py",
+        "test_backup_faults.py",
+        "test_browser.py",
+        "test_doctor.py",
+        "test_fleet.py",
+        "test_permissions.py",
+        "test_prepare.py",
+        "test_public_ca.py",
+        "test_rotation_here.py",
+        "test_transfers.py",
+    ),
+)
+collect_ignore = sorted({*sum(EVERY_OTHER_DAY, ())} - {*todays(EVERY_OTHER_DAY, 2)[0]})
 """Files that have their day tomorrow; one that is named on the command line is run."""
 
 
@@ -278,23 +383,30 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def certified(folder: Path, address: str) -> tuple[Path, tuple[Path, Path]]:
+    """Have a company's CA certify a server of its own; return the CA's file and the pair's."""
+    company = Authority(Secret("a-company-of-tests"), "company", [address])
+    pair = company.issue(datetime.now(UTC))
+    files = {"ca.pem": company.pem.encode(), "cert.pem": pair.chain, "key.pem": pair.key}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder / "ca.pem", (folder / "cert.pem", folder / "key.pem")
+
+
 @pytest.fixture(scope="session")
 def the_lab() -> lab.Lab:
     """Docker Engine, the images and the S3 server; left up for the next run."""
     return lab.up()
 
 
-@pytest.fixture(scope="session")
-def make_project(
-    the_lab: lab.Lab,  # noqa: ARG001 - every project may use Docker
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[..., Project]]:
-    """Make copies of the repository that are removed, with their data, at the end of the run."""
+@contextmanager
+def projects(folders: pytest.TempPathFactory) -> Iterator[Callable[..., Project]]:
+    """Make copies of the repository that are removed at the end, with their data."""
     made: list[Project] = []
     files = output("git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard")
 
     def make(name: str, **settings: str) -> Project:
-        root = tmp_path_factory.mktemp(name) / "mlflow-compose"
+        root = folders.mktemp(name) / "mlflow-compose"
         for file in filter(None, files.splitlines()):
             if (ROOT / file).exists():
                 (root / file).parent.mkdir(parents=True, exist_ok=True)
@@ -323,26 +435,46 @@ def make_project(
         project.remove()
 
 
+@pytest.fixture(scope="module")
+def make_project(
+    the_lab: lab.Lab,  # noqa: ARG001 - every project may use Docker
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., Project]]:
+    """Make projects that are there for one file of tests."""
+    with projects(tmp_path_factory) as make:
+        yield make
+
+
 @pytest.fixture(scope="session")
-def embedded(make_project: Callable[..., Project]) -> Project:
+def make_shared(
+    the_lab: lab.Lab,  # noqa: ARG001 - as above
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., Project]]:
+    """Make projects that several files share; these files are one of `GROUPS`."""
+    with projects(tmp_path_factory) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def embedded(make_shared: Callable[..., Project]) -> Project:
     """A server on the embedded engine, up, shared by the tests that leave it up."""
-    project = make_project("embedded")
+    project = make_shared("embedded")
     project.invoke("up", "--engine", "embedded")
     return project
 
 
 @pytest.fixture(scope="session")
-def stack(make_project: Callable[..., Project], the_lab: lab.Lab) -> Project:
+def stack(make_shared: Callable[..., Project], the_lab: lab.Lab) -> Project:
     """A stack on the compose engine with its artifacts in S3, up, shared likewise."""
-    project = make_project("stack", **s3_settings(the_lab, "s3://mlflow-artifacts/stack"))
+    project = make_shared("stack", **s3_settings(the_lab, "s3://mlflow-artifacts/stack"))
     project.invoke("up", "--engine", "compose")
     return project
 
 
 @pytest.fixture(scope="session")
-def guarded(make_project: Callable[..., Project], the_lab: lab.Lab) -> Project:
+def guarded(make_shared: Callable[..., Project], the_lab: lab.Lab) -> Project:
     """A stack as others reach it: with TLS and a login, up, shared likewise."""
-    project = make_project(
+    project = make_shared(
         "guarded",
         **s3_settings(the_lab, "s3://mlflow-artifacts/guarded"),
         TLS="private-ca",
@@ -361,12 +493,12 @@ def logged_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture(scope="session")
-def small(make_project: Callable[..., Project]) -> Project:
+def small(make_shared: Callable[..., Project]) -> Project:
     """A second stack beside the first, under a public name, as behind a proxy that ends TLS.
 
     Each test gives it the settings it needs and brings it up.
     """
-    return make_project("small", PUBLIC_URL=PUBLIC_URL, AUTH="none", WEB_WORKERS="1")
+    return make_shared("small", PUBLIC_URL=PUBLIC_URL, AUTH="none", WEB_WORKERS="1")
 
 
 @pytest.fixture
@@ -378,17 +510,22 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "ERROR")
 
 
-def s3_settings(the_lab: lab.Lab, destination: str) -> dict[str, str]:
-    """Make a bucket on the lab's S3 server and return the settings that use it."""
+def s3_client(server: lab.S3) -> Any:
+    """Return a client of an S3 server of the lab, with its keys."""
     import boto3
 
-    client = boto3.client(
+    return boto3.client(
         "s3",
-        endpoint_url=the_lab.s3.endpoint,
-        aws_access_key_id=the_lab.s3.access_key,
-        aws_secret_access_key=the_lab.s3.secret_key,
+        endpoint_url=server.endpoint,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
         region_name="us-east-1",
     )
+
+
+def s3_settings(the_lab: lab.Lab, destination: str) -> dict[str, str]:
+    """Make a bucket on the lab's S3 server and return the settings that use it."""
+    client = s3_client(the_lab.s3)
     bucket = destination.removeprefix("s3://").partition("/")[0]
     if bucket not in [found["Name"] for found in client.list_buckets()["Buckets"]]:
         client.create_bucket(Bucket=bucket)

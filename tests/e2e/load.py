@@ -31,6 +31,8 @@ class Load:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     METRICS = 20
+    PAUSE_SECONDS = 0.1
+    """After each answer: most of the processor is for what happens meanwhile."""
 
     @property
     def writes(self) -> int:
@@ -69,6 +71,7 @@ class Load:
             if self.halt.is_set() or time.monotonic() > deadline:
                 return
             yield number
+            self.halt.wait(self.PAUSE_SECONDS)
 
     def _write(self, run: str) -> None:
         from mlflow.entities import Metric, Param
@@ -85,7 +88,6 @@ class Load:
             except MlflowException as error:
                 with self.lock:
                     self.failures.append(str(error))
-                self.halt.wait(0.1)
             else:
                 with self.lock:
                     self.acknowledged[run].append(number)
@@ -102,7 +104,6 @@ class Load:
             except MlflowException:
                 with self.lock:
                     self.failed_reads += 1
-                self.halt.wait(0.1)
             else:
                 with self.lock:
                     self.reads += 1

@@ -1,5 +1,7 @@
 """Hosts of the lab as the end-to-end tests use them: ready to deploy to, looked into past SSH."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ops import stack
@@ -22,6 +24,21 @@ def team_settings(*machines: lab.Host) -> dict[str, str]:
         "DEPLOY_HOST": ",".join(f"{each.user}@{each.address}" for each in machines),
         "DEPLOY_KEY": machines[0].key,
     }
+
+
+@contextmanager
+def operator(
+    make_project: Callable[..., Project], machine: lab.Host, name: str, settings: dict[str, str]
+) -> Iterator[Project]:
+    """Have an operator's folder, for a stack that a host serves to its network; nothing is left."""
+    project = make_project(name, **team_settings(machine), BIND_ADDRESS="0.0.0.0", **settings)
+    plain = settings.get("TLS") == "off"
+    scheme, port = ("http", project.port) if plain else ("https", project.tls_port)
+    project.set(PUBLIC_URL=f"{scheme}://{machine.address}:{port}")
+    known(project, machine)
+    sweep(project, machine)  # of a run that was killed
+    yield project
+    sweep(project, machine)
 
 
 def known(project: Project, machine: lab.Host) -> None:

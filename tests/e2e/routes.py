@@ -1,8 +1,8 @@
 """Prints every route of the MLflow that is installed, with its login: one `METHOD path` a line.
 
 It stands alone: it runs inside the image of the server, which has none of this repository.
-`docker exec --interactive WEB python - < tests/e2e/routes.py > tests/e2e/routes.txt` renews the
-list of known routes, after somebody has looked at what is new in it.
+`docker exec --interactive WEB python - basic < tests/e2e/routes.py > tests/e2e/routes-basic.txt`
+renews the list of known routes, after somebody has looked at what is new in it; so for `oidc`.
 """
 
 import logging
@@ -26,14 +26,19 @@ admin_password = nobody-logs-in-here
 """
 
 
-def application(folder: str) -> Any:
-    """Return the application that `--app-name basic-auth` makes, with tables of its own."""
+def application(login: str, folder: str) -> Any:
+    """Return the application of a kind of login, with tables of its own."""
+    os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"  # else it is Flask's part alone
+    logging.disable(logging.CRITICAL)
+    if login == "oidc":
+        os.environ["OIDC_USERS_DB_URI"] = f"sqlite:///{folder}/login.db"
+        from mlflow_oidc_auth.app import app
+
+        return app
     config = Path(folder, "login.ini")
     config.write_text(LOGIN.format(folder=folder), "utf-8")
     os.environ["MLFLOW_AUTH_CONFIG_PATH"] = str(config)
     os.environ["MLFLOW_FLASK_SERVER_SECRET_KEY"] = "nobody-signs-in-here"
-    os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"  # else it is Flask's part alone
-    logging.disable(logging.CRITICAL)
     from mlflow.server.auth import create_app
 
     return create_app()
@@ -58,7 +63,8 @@ def routes(found: Sequence[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 def flask_rules(application: Any) -> list[Any]:
     """Return the rules of the Flask application inside a mounted one, if there is one."""
     while application is not None and not hasattr(application, "url_map"):
-        application = getattr(application, "app", None)
+        inner = getattr(application, "app", None)
+        application = inner or getattr(application, "flask_app", None)
     return list(application.url_map.iter_rules()) if application else []
 
 
@@ -66,7 +72,7 @@ def main() -> None:
     """Print the list, sorted; a parameter is written {name}, whatever its kind."""
     sys.stdout = sys.stderr  # what the server says while it starts
     with tempfile.TemporaryDirectory() as folder:
-        found = set(routes(application(folder).routes))
+        found = set(routes(application(sys.argv[1], folder).routes))
     lines = {f"{method} " + PARAMETER.sub(r"{\1\2}", path) for method, path in found}
     print(*sorted(lines), sep="\n", file=sys.__stdout__)
 

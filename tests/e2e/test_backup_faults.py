@@ -5,8 +5,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from ops import vault
 from ops.settings import Settings
 from ops.vault import Vault
 from tests import lab
-from tests.e2e.conftest import Project, output, s3_settings, todays, wait_for
+from tests.e2e.conftest import Project, output, paused, s3_settings, todays, wait_for
 from tests.e2e.test_backups import listed
 
 AS_ROOT = 'MYSQL_PWD="$(cat /run/secrets/mysql_root_password)" exec mysql --user=root'
@@ -31,11 +31,17 @@ STEPS = [
 
 
 @pytest.fixture(scope="module")
-def team(make_project: Callable[..., Project], the_lab: lab.Lab) -> Project:
+def spare(the_lab: lab.Lab) -> lab.Lab:
+    """The lab with an S3 server that nobody else uses."""
+    return replace(the_lab, s3=lab.spare_s3())
+
+
+@pytest.fixture(scope="module")
+def team(make_project: Callable[..., Project], spare: lab.Lab) -> Project:
     """A stack on this machine, backed up."""
     project = make_project(
         "faults",
-        **s3_settings(the_lab, "s3://mlflow-artifacts/faults"),
+        **s3_settings(spare, "s3://mlflow-artifacts/faults"),
         BACKUPS_DESTINATION=f"s3://mlflow-artifacts/faults-stored-{time.time_ns()}",
         WEB_WORKERS="1",
     )
@@ -118,18 +124,8 @@ def test_mysql_that_is_killed_while_it_copies_itself_comes_back_and_so_do_backup
     team.invoke("verify")
 
 
-@contextmanager
-def away(name: str) -> Iterator[None]:
-    """Have S3 answer nobody meanwhile."""
-    output("docker", "pause", name)
-    try:
-        yield
-    finally:
-        output("docker", "unpause", name)
-
-
-def test_s3_that_is_away_is_said_and_nothing_is_lost(team: Project) -> None:
-    with away("mlflow-lab-s3"):
+def test_s3_that_is_away_is_said_and_nothing_is_lost(team: Project, spare: lab.Lab) -> None:
+    with paused(spare.s3.name):
         sql(team, "CREATE TABLE mlflow.meanwhile (i INT PRIMARY KEY); FLUSH BINARY LOGS;")
         sql(team, "INSERT INTO mlflow.meanwhile VALUES (1), (2);")
         time.sleep(62)

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import pytest
 
 from tests import lab
-from tests.e2e.conftest import Project, s3_settings
+from tests.e2e.conftest import Project, s3_client, s3_settings
 
 LACKING = "skipped: public access, ownership, encryption, versioning, old versions"
 
@@ -32,13 +31,7 @@ def place(make_project: Callable[..., Project], the_lab: lab.Lab) -> Iterator[Pl
     bucket = f"e2e-{secrets.token_hex(6)}"
     given = s3_settings(the_lab, "s3://mlflow-artifacts")
     given["ARTIFACTS_DESTINATION"] = f"s3://{bucket}/team"
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=the_lab.s3.endpoint,
-        aws_access_key_id=the_lab.s3.access_key,
-        aws_secret_access_key=the_lab.s3.secret_key,
-        region_name="us-east-1",
-    )
+    s3 = s3_client(the_lab.s3)
     made = Place(make_project("buckets", **given), bucket, s3)
     yield made
     for name in {bucket, f"{bucket}-backups"} & {*made.names()}:

@@ -32,7 +32,9 @@ def test_gixy_finds_no_known_mistake_in_the_nginx_configuration(
     output(GIXY, "-l", "--skips", "host_spoofing", str(dump))
 
 
-@pytest.mark.parametrize(("service", "user"), [("db", "999"), ("web", "10001"), ("nginx", "101")])
+@pytest.mark.parametrize(
+    ("service", "user"), [("db", "999"), ("web", "10001"), ("nginx", "101"), ("egress", "33")]
+)
 def test_a_service_is_nobody_special_and_cannot_become_more(
     stack: Project, service: str, user: str
 ) -> None:
@@ -50,6 +52,7 @@ def test_a_service_is_nobody_special_and_cannot_become_more(
         ("db", ["/run/mysqld", "/tmp", "/var/lib/mysql"]),
         ("web", ["/tmp", "/var/lib/mlflow/artifacts"]),
         ("nginx", ["/run", "/var/cache/nginx"]),
+        ("egress", ["/usr/local/apache2/logs"]),
     ],
 )
 def test_a_service_may_write_where_it_has_to_and_nowhere_else(

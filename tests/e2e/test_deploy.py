@@ -16,7 +16,7 @@ import pytest
 from tests import lab
 from tests.e2e.conftest import SMOKE_STEPS, Project, s3_settings, todays
 from tests.e2e.load import Load
-from tests.e2e.machines import known, on, several, sweep, team_settings, url
+from tests.e2e.machines import on, operator, several, url
 from tests.e2e.test_documents import blocks
 
 pytestmark = pytest.mark.usefixtures("logged_in")
@@ -51,21 +51,11 @@ def team(
     make_project: Callable[..., Project], ec2: lab.Host, the_lab: lab.Lab
 ) -> Iterator[Project]:
     """A folder of the operator's, and a stack of it on the host."""
-    project = make_project(
-        "deploy",
-        **s3_settings(the_lab, "s3://mlflow-artifacts/deploy"),
-        **team_settings(ec2),
-        BIND_ADDRESS="0.0.0.0",
-        WEB_WORKERS="1",
-        WATCH_SECONDS="3",
-        DRAIN_SECONDS="120",
-    )
-    project.set(PUBLIC_URL=f"https://{ec2.address}:{project.tls_port}")
-    known(project, ec2)
-    sweep(project, ec2)  # of a run that was killed
-    project.invoke("deploy")
-    yield project
-    sweep(project, ec2)
+    settings = s3_settings(the_lab, "s3://mlflow-artifacts/deploy")
+    settings |= {"WEB_WORKERS": "1", "WATCH_SECONDS": "3", "DRAIN_SECONDS": "120"}
+    with operator(make_project, ec2, "deploy", settings) as project:
+        project.invoke("deploy")
+        yield project
 
 
 def releases(project: Project) -> list[dict[str, Any]]:
@@ -215,7 +205,7 @@ def test_a_deploy_that_fails_leaves_the_old_release_serving(
     file = team.root / name
     whole = file.read_text("utf-8")
     fails = whole.replace(
-        'exec "$@"', 'if [ "$1" = mlflow ]; then echo boom >&2; exit 1; fi\nexec "$@"'
+        'exec "$@"', 'if [ "$1" = gunicorn ]; then echo boom >&2; exit 1; fi\nexec "$@"'
     )
     file.write_text(whole + text if text else fails, "utf-8")
     try:
@@ -237,7 +227,7 @@ def test_a_server_that_dies_while_it_is_watched_is_taken_back(team: Project, ec2
     file = team.root / "mlflow" / "entrypoint.sh"
     whole = file.read_text("utf-8")
     dies = whole.replace(
-        'exec "$@"', 'if [ "$1" = mlflow ]; then timeout -s KILL 40 "$@"; fi\nexec "$@"'
+        'exec "$@"', 'if [ "$1" = gunicorn ]; then timeout -s KILL 40 "$@"; fi\nexec "$@"'
     )
     assert dies != whole
     file.write_text(dies, "utf-8")
@@ -338,11 +328,12 @@ def test_a_host_is_looked_at_and_worked_on_from_here(team: Project, ec2: lab.Hos
     there = ("--host", f"{ec2.user}@{ec2.address}")
     assert "  healthy  " in team.invoke("status", *there).stdout
     [state] = json.loads(team.invoke("status", *there, "--json").stdout).values()
-    assert ["db", "web", "nginx", "certificates"] == [each["name"] for each in state["services"]]
+    found = [each["name"] for each in state["services"]]
+    assert ["db", "web", "nginx", "certificates", "egress"] == found
     assert set(state["certificate"]["names"]) == {ec2.address, "localhost", "127.0.0.1", "::1"}
     assert all(each["memory_bytes"] > 1024**2 for each in state["services"])
 
-    assert "uvicorn" in team.invoke("logs", *there, "--service", "web").stdout.lower()
+    assert "gunicorn" in team.invoke("logs", *there, "--service", "web").stdout.lower()
     assert SMOKE_STEPS == len(team.invoke("smoke", *there).stdout.splitlines())
 
     said = team.invoke("exec", *there, "--", "docker", "ps", "--format", "{{.Names}}").stdout

@@ -13,7 +13,7 @@ from ops.front_door import through
 from ops.settings import Settings
 from ops.ssh import connect
 from tests import lab
-from tests.e2e.conftest import Project, output, s3_settings, wait_for
+from tests.e2e.conftest import Project, output, s3_client, s3_settings, wait_for
 from tests.e2e.machines import known, several, sweep, team_settings
 
 SERVER = {"front door", "host rule", "cors rule", "100 MB"}
@@ -93,15 +93,7 @@ def states(found: dict[str, dict[str, Any]], state: str) -> set[str]:
 
 def keys(s3: lab.S3) -> list[str]:
     """Return what is in the bucket."""
-    import boto3
-
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3.endpoint,
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-        region_name="us-east-1",
-    )
+    client = s3_client(s3)
     listed = client.list_objects_v2(Bucket="mlflow-artifacts").get("Contents", [])
     return sorted(entry["Key"] for entry in listed)
 
@@ -199,7 +191,7 @@ def test_an_option_of_mysql_that_somebody_changed_is_found(deployed: Deployed) -
     wait_for(lambda: deployed.healthy("db"), 120, "MySQL is back")
 
     assert found["mysql"]["found"] == "wait_timeout is 600 s, not above the pool's 3600 s"
-    assert found["connections"]["found"] == "20; 2 workers may open 164"
+    assert found["connections"]["found"] == "20; 2 workers may open 246"
     assert states(found, "fail") == {"mysql", "connections"}
     assert remedy.startswith(f"run there: docker restart {db} ")
     assert deployed.doctor(0)["mysql"]["state"] == "ok"

@@ -39,6 +39,13 @@ def test_the_commands_of_the_settings_page_run(stack: Project) -> None:
         stack.shell(block)
 
 
+def test_a_server_is_measured_as_the_performance_page_says(stack: Project) -> None:
+    *_, own = blocks("docs/performance.md")
+
+    assert "invoke bench --seconds 2\n" == own
+    assert "SageMaker's" in stack.shell(own)
+
+
 def test_the_commands_of_the_contributing_page_are_those_of_ci() -> None:
     text = "\n".join(blocks("CONTRIBUTING.md"))
 

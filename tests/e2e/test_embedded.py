@@ -31,7 +31,7 @@ PIP = (".cache", ".rustup")
 def workload(embedded: Project, tmp_path_factory: pytest.TempPathFactory) -> Workload:
     """The training script, run once; the tests read back what it logged."""
     work = Workload(embedded.client_environ(), tmp_path_factory.mktemp("record") / "record.json")
-    work.log()
+    work.log(megabytes=50)
     return work
 
 

@@ -1,8 +1,10 @@
 """NGINX in front of the real server, and in front of a stand-in that shows what reaches it."""
 
+import gzip
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -25,6 +27,7 @@ from tests.e2e.conftest import (
     Project,
     free_port,
     output,
+    paused,
     wait_for,
 )
 from tests.e2e.upstream import DOWNLOAD
@@ -221,8 +224,7 @@ def test_an_artifact_of_200_mb_passes_both_ways_and_never_touches_nginx_s_disk(
 
 def test_the_user_interface_comes_compressed_and_artifacts_come_as_they_are(door: Project) -> None:
     page = ask(door, "GET", "/")[2].decode()
-    script = page.partition('src="')[2].partition('"')[0]
-    assert "static-files" in script
+    [script] = re.findall('src="([^"]*static-files[^"]*)"', page)
     _, headers, body = ask(door, "GET", f"/{script}", None, {"Accept-Encoding": "gzip"})
     assert ("gzip", b"\x1f\x8b") == (headers.get("content-encoding"), body[:2])
 
@@ -230,6 +232,39 @@ def test_the_user_interface_comes_compressed_and_artifacts_come_as_they_are(door
     assert 200 == ask(door, "PUT", path, text)[0]
     _, headers, body = ask(door, "GET", path, None, {"Accept-Encoding": "gzip"})
     assert (None, text) == (headers.get("content-encoding"), body)
+
+
+def stylesheet(door: Project) -> str:
+    """Return the path of a file that is named by its content."""
+    page = ask(door, "GET", "/")[2].decode()
+    [style] = re.findall('href="([^"]*static-files[^"]*css)"', page)
+    return f"/{style}"
+
+
+def test_a_file_of_the_user_interface_is_asked_of_the_server_once(door: Project) -> None:
+    style = stylesheet(door)
+    packed = {"Accept-Encoding": "gzip"}
+    status, headers, body = ask(door, "GET", style, None, packed)
+    assert (200, "gzip") == (status, headers["content-encoding"])
+    with paused(door.container("web")):
+        again = ask(door, "GET", style, None, packed)
+        plain = ask(door, "GET", style)
+        known = ask(door, "GET", style, None, {"If-None-Match": headers["etag"]})
+
+    assert (200, 200, 304) == (again[0], plain[0], known[0])
+    assert body == again[2]
+    assert gzip.decompress(body) == plain[2]
+
+
+def test_a_file_that_nginx_has_kept_has_each_header_once(door: Project) -> None:
+    style = stylesheet(door)
+    for _ in range(2):
+        with connection(door.port) as made:
+            made.request("GET", style, None, {"Host": NAME, "Accept-Encoding": "gzip"})
+            names = [name.lower() for name, _ in made.getresponse().getheaders()]
+        # MLflow says "vary" of its own.
+        assert [] == [name for name in names if names.count(name) > 1 and name != "vary"]
+        assert {"x-request-id", "content-security-policy"} <= {*names}
 
 
 def logged(project: Project, service: str, words: str) -> list[str]:

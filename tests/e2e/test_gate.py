@@ -11,13 +11,22 @@ import pytest
 from tests.e2e.asking import API, Door, Stack, ask, basic, connection, raw, send, statuses
 
 HERE = Path(__file__).parent
-KNOWN = HERE / "routes.txt"
+KNOWN = HERE / "routes-basic.txt"
+
+PARAMETER_VALUE = re.compile(r"{\w+}")
+"""Where a path in that list has one."""
 
 CLOSED = (
     *("/gateway/", "/mlflow/gateway/", "/mlflow/gateway-proxy"),
     *("/3.0/jobs/", "/mlflow/jobs/", "/mlflow/prompt-optimization/jobs"),
     *("/mlflow/scorer/invoke", "/mlflow/issues/invoke", "/mlflow/genai/evaluate/invoke"),
-    *("/mlflow/assistant/", "/mlflow/webhooks", "/signup", "/mlflow/users/create-ui"),
+    *(
+        "/mlflow/assistant/",
+        "/mlflow/webhooks",
+        "/oidc/webhook",
+        "/signup",
+        "/mlflow/users/create-ui",
+    ),
 )
 """What is in the path of each route that stays closed."""
 
@@ -90,10 +99,11 @@ def door(guarded: Stack) -> Door:
     return Door.of(guarded)
 
 
-def found_in(stack: Stack) -> list[str]:
-    """Return the routes of the MLflow that the server runs."""
+def routes_of(stack: Stack, login: str) -> list[str]:
+    """Return the routes of the MLflow that the server runs, with a kind of login."""
+    python = ("python", "-W", "ignore", "-", login)
     done = subprocess.run(
-        ["docker", "exec", "--interactive", stack.container("web"), "python", "-W", "ignore", "-"],
+        ["docker", "exec", "--interactive", stack.container("web"), *python],
         input=(HERE / "routes.py").read_bytes(),
         capture_output=True,
         check=False,
@@ -107,11 +117,11 @@ def known() -> Iterator[tuple[str, str, bool]]:
     """Yield method, a path as a client would write it, and whether it is closed, of each route."""
     for line in KNOWN.read_text("utf-8").splitlines():
         method, path = line.split(" ", 1)
-        yield method, re.sub(r"{\w+}", "1", path), any(part in path for part in CLOSED)
+        yield method, PARAMETER_VALUE.sub("1", path), any(part in path for part in CLOSED)
 
 
 def test_every_route_of_mlflow_is_known(guarded: Stack) -> None:
-    now, before = set(found_in(guarded)), set(KNOWN.read_text("utf-8").splitlines())
+    now, before = set(routes_of(guarded, "basic")), set(KNOWN.read_text("utf-8").splitlines())
     assert len(now) > 1000
     assert now == before, (
         "this MLflow has other routes than the list; see whether a new one has to be closed "
@@ -132,6 +142,15 @@ def test_a_stranger_gets_no_further_than_the_door_on_any_route(door: Door) -> No
             elif not closed:
                 assert answer.header("www-authenticate").startswith("Basic "), (method, path)
     assert [] == wrong
+
+
+def test_a_stranger_gets_no_file_that_nginx_has_kept(door: Door) -> None:
+    page = ask(door, door.admin, "GET", "/").body.decode()
+    [style] = re.findall('href="(static-files/[^"]*[.]css)"', page)
+    assert 200 == ask(door, door.admin, "GET", f"/{style}").status
+
+    assert 401 == ask(door, None, "GET", f"/{style}").status
+    assert 401 == ask(door, ("admin", "not-the-password"), "GET", f"/{style}").status
 
 
 def test_a_wrong_password_gets_no_further_than_the_door_on_any_route(door: Door) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from tests import lab
 
-PYTHON, MYSQL, NGINX = "python:3.13-slim", "mysql:9.7", "nginx:1.30"
+PYTHON, PYTHON_FULL = "python:3.13-slim", "python:3.13"
+MYSQL, NGINX = "mysql:9.7", "nginx:1.30"
 pytestmark = pytest.mark.usefixtures("the_lab")
 
 Run = Callable[..., str]
@@ -87,6 +88,17 @@ def test_python_has_certificates_and_no_compiler() -> None:
     once(PYTHON, "test", "-s", "/etc/ssl/certs/ca-certificates.crt")
     once(PYTHON, "sh", "-c", "! command -v cc && ! command -v gcc")
     once(PYTHON, "python", "-c", "import bz2, ctypes, lzma, sqlite3, ssl, zlib")
+
+
+def test_the_full_python_is_the_same_one_and_compiles_for_mysql() -> None:
+    ask = ("python", "-c", "import sys, sysconfig; print(*sys.version_info[:2], sys.executable)")
+    headers = "-I$(python -c 'import sysconfig; print(sysconfig.get_path(\"include\"))')"
+    source = r"printf '#include <Python.h>\n#include <mysql.h>\nint main(void) { return 0; }'"
+    compiled = f"{source} | gcc -I/usr/include/mariadb {headers} -x c - -lmariadb -o /tmp/it"
+
+    assert once(PYTHON_FULL, *ask) == once(PYTHON, *ask)
+    once(PYTHON_FULL, "sh", "-c", f"{compiled} && /tmp/it")
+    once(PYTHON_FULL, "sh", "-c", "ls /usr/lib/*/libmariadb3/plugin/caching_sha2_password.so")
 
 
 # mysql

@@ -1,6 +1,5 @@
 """Secrets replaced on this machine, each by one command; with MySQL and MLflow themselves."""
 
-import re
 import signal
 import subprocess
 import time
@@ -38,12 +37,6 @@ def project(make_project: Callable[..., Project], the_lab: lab.Lab) -> Project:
     return made
 
 
-def secret(project: Project, key: str) -> str:
-    text = (project.root / ".env").read_text("utf-8")
-    [found] = re.findall(rf"^{key}='(.*)'$", text, re.MULTILINE)
-    return str(found)
-
-
 def let_in(project: Project, user: str, password: str) -> bool:
     """Say whether MySQL lets a user in."""
     words = ("docker", "exec", "--interactive", project.container("db"), "sh", "-c", MYSQL, user)
@@ -56,9 +49,9 @@ def let_in(project: Project, user: str, password: str) -> bool:
 
 def rotate(project: Project, key: str) -> tuple[str, str]:
     """Replace a secret; return the old one and the new one."""
-    before, database = secret(project, key), project.container("db")
+    before, database = project.secret(key), project.container("db")
     done = project.invoke("rotate-secret", key, "--yes", timeout=900)
-    after = secret(project, key)
+    after = project.secret(key)
 
     assert before != after
     assert not [each for each in (before, after) if each in done.stdout + done.stderr]
@@ -102,7 +95,7 @@ def test_with_the_new_secrets_there_is_nothing_to_do(project: Project) -> None:
 
 @pytest.mark.parametrize("point", ["letting the new", "starting the database", "starting the serv"])
 def test_killed_on_the_way_the_same_command_ends_it(project: Project, point: str) -> None:
-    old = secret(project, "MYSQL_WEB_PASSWORD")
+    old = project.secret("MYSQL_WEB_PASSWORD")
     with project.start("rotate-secret", "MYSQL_WEB_PASSWORD") as process:
         assert process.stderr is not None
         seen = next((line for line in process.stderr if line.startswith(point)), "")
@@ -112,7 +105,7 @@ def test_killed_on_the_way_the_same_command_ends_it(project: Project, point: str
 
     done = project.invoke("rotate-secret", "MYSQL_WEB_PASSWORD")
     assert "was cut off: it goes on" in done.stderr
-    assert let_in(project, "web", secret(project, "MYSQL_WEB_PASSWORD"))
+    assert let_in(project, "web", project.secret("MYSQL_WEB_PASSWORD"))
     assert not let_in(project, "web", old)
     project.smoke()
 
@@ -150,7 +143,7 @@ def test_a_new_ca_is_agreed_to_and_then_signs_what_nginx_shows(project: Project)
 
 
 def test_a_password_of_mysql_is_in_no_description_of_a_container(project: Project) -> None:
-    new = [secret(project, key) for key in USERS]
+    new = [project.secret(key) for key in USERS]
     names = [project.container(name) for name in ("db", "web", "backup", "dump")]
     shown = output("docker", "inspect", *names)
 

@@ -15,6 +15,7 @@ import pytest
 from tests import lab
 from tests.e2e.conftest import Project, output, s3_settings, wait_for
 from tests.e2e.test_backups import bases, listed
+from tests.e2e.test_rotation_here import USERS, let_in
 from tests.e2e.workload import Workload
 
 AWS = """#!{python}
@@ -102,10 +103,13 @@ def test_stock_tools_bring_a_lost_database_back(
     assert "MISSING" not in said
     made = re.findall(r"^MYSQL_(?:ROOT_)?PASSWORD='.*'$", said, re.MULTILINE)
     assert len(made) == 2
-    project.unset("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "KEK_PASSPHRASE", "BACKUP_PASSWORD")
+    before = {key: project.secret(key) for key in USERS}
+    project.unset(*USERS, "KEK_PASSPHRASE")
     with (project.root / ".env").open("a", encoding="utf-8") as file:
         file.write("\n".join([*made, passphrase]) + "\n")
-    # The backup service's own password is made anew by `up`, and given to its user.
+    # Two more users are made by `up`, with new passwords.
     project.invoke("up")
     workload.verify()
     project.invoke("smoke")
+    for key, user in USERS.items():
+        assert not let_in(project, user, before[key]), f"{user} comes in as before"

@@ -46,9 +46,11 @@ class StandIn:
 
 
 PYTHON = StandIn("python:3.13-slim", "python", "trixie")
+PYTHON_FULL = StandIn("python:3.13", "python-full", "trixie")
 MYSQL = StandIn("mysql:9.7", "mysql", "sid")
 NGINX = StandIn("nginx:1.30", "nginx", "sid")
-OFFICIAL = (PYTHON, MYSQL, NGINX)
+HTTPD = StandIn("httpd:2.4", "httpd", "sid")
+OFFICIAL = (PYTHON, PYTHON_FULL, MYSQL, NGINX, HTTPD)
 RCLONE = StandIn("mlflow-lab/rclone:latest", "rclone")
 REGISTRY = StandIn("mlflow-lab/registry:latest", "registry", "trixie")
 HOST = StandIn("mlflow-lab/host:latest", "host", "trixie")

@@ -8,7 +8,7 @@ import time
 
 from . import containers, engine, images, network, registry, s3, turn
 from . import hosts as ec2
-from .model import Host, Lab
+from .model import S3, Host, Lab
 from .place import LABEL, Place
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +39,16 @@ def bare_host() -> Host:
         engine.ensure()
         images.ensure([images.BARE])
         return ec2.bare(place, network.ensure(place))
+
+
+def spare_s3() -> S3:
+    """Have a second S3 server, which a test may take away: nobody else uses it."""
+    place = Place.read(os.environ)
+    with turn.taken():
+        place.make()
+        engine.ensure()
+        images.ensure([images.RCLONE])
+        return s3.spare(place, network.ensure(place))
 
 
 def _others(place: Place) -> bool:

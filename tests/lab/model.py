@@ -12,6 +12,7 @@ class S3:
     endpoint: str
     access_key: str
     secret_key: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,9 +99,15 @@ class Pebble:
 
 @contextmanager
 def running(
-    folder: Path, ca_file: Path, door: tuple[Path, Path], http_port: int
+    folder: Path,
+    ca_file: Path,
+    door: tuple[Path, Path],
+    http_port: int,
+    host: str = "127.0.0.1",
 ) -> Iterator[Pebble]:
     """Run a CA; it is reached with the certificate and key `door`, which `ca_file` vouches for.
+
+    Its directory is at the address `host` of this machine.
 
     It looks for answers to its challenges at `http_port`, and believes any DNS name to be this
     machine unless its DNS is told otherwise. Each one is another CA.
@@ -110,7 +116,7 @@ def running(
     listen, manage, answers, told = _free_ports(4)
     config = {
         "pebble": {
-            "listenAddress": f"127.0.0.1:{listen}",
+            "listenAddress": f"{host}:{listen}",
             "managementListenAddress": f"127.0.0.1:{manage}",
             "certificate": str(door[0]),
             "privateKey": str(door[1]),
@@ -127,7 +133,7 @@ def running(
     file.write_text(json.dumps(config))
     quick = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"}
     found = Pebble(
-        f"https://127.0.0.1:{listen}/dir",
+        f"https://{host}:{listen}/dir",
         str(ca_file),
         f"https://127.0.0.1:{manage}",
         f"http://127.0.0.1:{told}",

@@ -31,14 +31,23 @@ def _credentials(place: Place) -> tuple[str, str]:
 
 def ensure(place: Place, network: Network) -> S3:
     """Have the S3 server running."""
+    return _ensure(place, network, f"{place.name}-s3", 2, PORT)
+
+
+def spare(place: Place, network: Network) -> S3:
+    """Have another one running, with data of its own."""
+    # Docker gives containers that ask for no address the lowest one that is free.
+    return _ensure(place, network, f"{place.name}-s3-spare", 250, PORT + 1)
+
+
+def _ensure(place: Place, network: Network, name: str, number: int, port: int) -> S3:
     access, secret = _credentials(place)
-    name = f"{place.name}-s3"
     docker("volume", "create", "--label", place.label, name)
-    options = ["--network", network.name, "--ip", network.address(2)]
-    options += ["--publish", f"{network.gateway}:{PORT}:{PORT}", "--volume", f"{name}:/data"]
+    options = ["--network", network.name, "--ip", network.address(number)]
+    options += ["--publish", f"{network.gateway}:{port}:{PORT}", "--volume", f"{name}:/data"]
     options += ["--env-file", str(place.folder / "s3.env")]
     command = ["serve", "s3", "/data", "--addr", f":{PORT}"]
     container = Container(name, images.RCLONE.name, (*options,), (*command,), (access, secret))
     containers.ensure(place, container)
-    containers.wait("the S3 server", lambda: containers.speaks_http(network.gateway, PORT), name)
-    return S3(f"http://{network.gateway}:{PORT}", access, secret)
+    containers.wait("the S3 server", lambda: containers.speaks_http(network.gateway, port), name)
+    return S3(f"http://{network.gateway}:{port}", access, secret, name)
