@@ -74,6 +74,10 @@ def test_it_does_for_somebody_with_few_rights(
     measured(f"few: {compared(guarded, 'ways', f'few:{password}')} answers")
 
 
+def test_a_password_is_computed_once_and_a_changed_one_is_refused(guarded: Project) -> None:
+    assert compared(guarded, "passwords") == 16
+
+
 # --- Counts, which no noise of a machine changes ---
 
 STATEMENTS = """
