@@ -497,6 +497,31 @@ def drill(
 @task(
     iterable=["host"],
     help={
+        "host": THERE_HELP,
+        "rehearse-only": "stop once it went well on a restored copy; nothing is changed",
+        "key": "the file of the private key; else the one that backup-key made",
+        "yes": YES_HELP,
+        "json": "with --rehearse-only: print what was seen as one JSON document",
+    },
+)
+def upgrade(
+    c: Context,
+    host: Hosts = None,
+    rehearse_only: bool = False,
+    key: str = "",
+    yes: bool = False,
+    json: bool = False,
+) -> None:
+    """Bring server and database to this folder's versions, rehearsed on a restored copy first."""
+    for_real(c)
+    from ops import upgrade as upgrading
+
+    upgrading.upgrade(every(host), key=key, rehearse_only=rehearse_only, yes=yes, as_json=json)
+
+
+@task(
+    iterable=["host"],
+    help={
         "name": "what they log in with",
         "admin": "let them do everything",
         "generate": "make a password and print it, once; else it is typed, or piped in",

@@ -43,18 +43,20 @@
 - Deploying: `release` (what a host needs to run one state of the stack), `audit` (the record of
   what was done), `site` (the stack's folder on a host), `readiness` (what a host has to have),
   `supply` (images on the hosts), `lease` (the lock), `switch` (one host's way to a release and
-  back), `probe` (a client that counts), `prune` (what is not needed any more), `rollout` (all hosts
-  together), `fleet` (the hosts a command is for), `dry` (a host imagined for a dry run); `builds`,
-  `deploys` and `remote` are what the tasks call, and `activity`: who did what. `policies`: what IAM
-  has to allow for all of it.
+  back), `hold` (writes that wait there), `probe` (a client that counts), `prune` (what is needed no
+  more), `rollout` (all hosts together), `fleet` (the hosts a command is for), `dry` (a host
+  imagined for a dry run); `builds`, `deploys` and `remote` are what the tasks call, and `activity`:
+  who did what. `policies`: what IAM has to allow for all of it.
 - People who log in: `passwords`, `resources` (what one can have a right to), `users` (who there is
   on a server, and with which rights), `members` (the same where an identity provider says so);
   `people` is what the tasks call.
 - Another secret: `premises` (where it is replaced), `renewals` (how, for each).
   `tokens`: what programs log in with.
 - A database brought back: `homes` (where it is to be), `scratch` (a MySQL on restored data that
-  nobody else reaches), `artifacts` (what it needs in S3), `restore`; `evidence` (what a drill
-  leaves), `drill`; `backups` orders, lists and verifies.
+  nobody else reaches), `artifacts` (what it needs in S3), `restore`; `reading` (an MLflow on it),
+  `evidence` (what a drill leaves), `drill`; `backups` orders, lists and verifies.
+- A newer version: `revisions` (of the live database), `rehearsal` (on a restored copy), `way_back`
+  (a moment to come back to); `upgrade` is what the task calls.
 - A host on EC2: `ec2_images` and `ec2_place` (what it is started from, and where), `ec2_part` (what
   its parts have in common), `ec2_role`, `ec2_key`, `ec2_firewall`, `ec2_volume`, `ec2_instance`,
   `ec2_address`; `ec2_host` puts them in order; `prices`; `provision` makes one, `ec2_hosts` lists
@@ -64,6 +66,6 @@
 - `patient` is a host under examination: `checks_host`, `checks_stack`, `checks_s3`,
   `checks_backups`, `checks_door`, `checks_local`; `doctor` makes them all.
 
-`migration`, `rekeying` and `issuing` stand apart: they run beside MLflow, as jobs of their own, and
-import nothing from here.
+`migration`, `rekeying`, `issuing` and `reader` stand apart: they run beside MLflow, as jobs of
+their own, and import nothing from here.
 """

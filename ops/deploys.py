@@ -13,6 +13,7 @@ from ops import (
     console,
     digests,
     fleet,
+    hold,
     images,
     readiness,
     release,
@@ -28,7 +29,7 @@ from ops.errors import OpsError, refusal
 from ops.hosts import LocalHost
 from ops.preflight import env_file
 from ops.release import Release
-from ops.rollout import Move
+from ops.rollout import Move, WayBack
 from ops.settings import Settings
 from ops.site import Facts, Site
 from ops.sizing import Size
@@ -45,7 +46,7 @@ def deploy(hosts: str, *, migrate: bool) -> None:
     bring(hosts, migrate=migrate)
 
 
-def bring(hosts: str, *, migrate: bool = False) -> None:
+def bring(hosts: str, *, migrate: bool = False, way_back: WayBack | None = None) -> None:
     """Bring hosts to the settings and files of this machine."""
     settings, local = Settings.load(), LocalHost()
     settings.require_for_backups()
@@ -54,6 +55,7 @@ def bring(hosts: str, *, migrate: bool = False) -> None:
         check_shared(settings, len(found))
         for site in found:
             readiness.require(site.host)
+        check_held(found)
         facts = [site.facts() for site in found]
         check_secrets(settings, facts)
         size = sizing.size(settings, [images.engine(site.host).machine for site in found])
@@ -64,7 +66,8 @@ def bring(hosts: str, *, migrate: bool = False) -> None:
             console.result(settings.url)
             return
         show_plan(move.release, facts)
-        check_schema(move, facts)
+        check_schema(settings, move, facts)
+        move = replace(move, way_back=way_back)
         finish(settings, [Site(site.host, settings) for site in found], move)
 
 
@@ -156,6 +159,16 @@ def check_secrets(settings: Settings, facts: list[Facts]) -> None:
         env_file(settings.root)
 
 
+def check_held(found: Iterable[Site]) -> None:
+    """Refuse a host on which an upgrade was cut off: its database may be half-way."""
+    for site in found:
+        if hold.found(site) is not None:
+            raise refusal(
+                f"an upgrade of {site.host.name} was cut off, and writes wait there",
+                f"have it taken back: invoke upgrade --host {site.host.name}",
+            )
+
+
 def check_shared(settings: Settings, count: int) -> None:
     """Refuse several hosts that would each keep data of their own under one name."""
     if count == 1:
@@ -169,14 +182,16 @@ def check_shared(settings: Settings, count: int) -> None:
             )
 
 
-def check_schema(move: Move, facts: list[Facts]) -> None:
+def check_schema(settings: Settings, move: Move, facts: list[Facts]) -> None:
     """Refuse to change the schema of a database that holds data, unless that is wanted."""
+    rehearsed = settings.backups_destination and not settings.database_host
+    by_hand = "back the database up, then: invoke deploy --migrate"
     for each in facts:
         if each.live is not None and each.live.schema != move.release.schema and not move.migrate:
             raise refusal(
                 f"this release needs schema {move.release.schema}, the database is at "
                 f"{each.live.schema}",
-                "back the database up, then: invoke deploy --migrate",
+                "have it rehearsed and migrated: invoke upgrade" if rehearsed else by_hand,
             )
 
 
@@ -249,6 +264,7 @@ def rollback(hosts: str, to: str) -> None:
     """Bring hosts back to an earlier release: its image, configuration and secrets."""
     settings = Settings.load()
     with fleet.reach(settings, hosts) as found:
+        check_held(found)
         facts = [site.facts() for site in found]
         chosen = [target(site, each, to) for site, each in zip(found, facts, strict=True)]
         if len({each.origin for each in chosen}) > 1:

@@ -15,7 +15,9 @@ Exit codes: 0 the schema is current; 1 tried and failed; 2 refused, nothing touc
 
 import argparse
 import configparser
+import importlib.metadata
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -146,12 +148,21 @@ def main() -> int:
         help="also migrate a database that already holds data of an older MLflow",
     )
     parser.add_argument("--head", action="store_true", help="print the revision needed, and end")
+    parser.add_argument(
+        "--plan",
+        metavar="SCHEMA=REVISION",
+        nargs="+",
+        help="print what would be done to schemas at these revisions, and end",
+    )
     options = parser.parse_args()
     if options.head:
         print(head_revision())
         return 0
-    uri = os.environ["MLFLOW_BACKEND_STORE_URI"]
     try:
+        if options.plan:
+            print(json.dumps(plan(options.plan)))
+            return 0
+        uri = os.environ["MLFLOW_BACKEND_STORE_URI"]
         engine = sa.create_engine(uri)
         with connect(engine) as connection, exclusive(connection):
             migrate(engine, uri, existing=options.existing)
@@ -164,6 +175,19 @@ def main() -> int:
         say(f"error: {error.cause}\n  try: {error.remedy}")
         return error.code
     return 0
+
+
+def plan(found: list[str]) -> dict[str, object]:
+    """Return what MLflow this is, and the migrations from revisions to its own, in order."""
+    by_name = {each.name: each for each in (TRACKING, LOGIN, SIGN_ON)}
+    schemas = []
+    for name, _, current in (each.partition("=") for each in found):
+        schema, head = by_name[name], head_revision(by_name[name])
+        check_known(current, schema)
+        ahead = reversed(list(scripts(schema).iterate_revisions(head, current)))
+        steps = [{"revision": each.revision, "what": each.doc} for each in ahead]
+        schemas.append({"name": name, "from": current, "to": head, "migrations": steps})
+    return {"mlflow": importlib.metadata.version("mlflow"), "schemas": schemas}
 
 
 def migrate(engine: sa.Engine, uri: str, *, existing: bool, schema: Schema = TRACKING) -> None:
@@ -219,6 +243,17 @@ def keep_index(engine: sa.Engine) -> None:
 
 def check_older(current: str, head: str, schema: Schema, *, existing: bool) -> None:
     """Refuse a database of a newer MLflow always, of an older one unless that is wanted."""
+    check_known(current, schema)
+    if not existing:
+        raise JobError(
+            f"the database is at revision {current} of an older MLflow; this one needs {head}",
+            "with backups: invoke upgrade; without, back it up by hand, then: invoke up --migrate",
+            2,
+        )
+
+
+def check_known(current: str, schema: Schema) -> None:
+    """Refuse a database that a newer MLflow has migrated."""
     try:
         scripts(schema).get_revision(current)
     except CommandError:
@@ -228,12 +263,6 @@ def check_older(current: str, head: str, schema: Schema, *, existing: bool) -> N
             "check out the release of this repository that ran before",
             2,
         ) from None
-    if not existing:
-        raise JobError(
-            f"the database is at revision {current} of an older MLflow; this one needs {head}",
-            "back the database up, then run: invoke up --migrate",
-            2,
-        )
 
 
 def check_server(engine: sa.Engine) -> None:

@@ -5,16 +5,30 @@ a folder; on a host it is a link to the release that serves, so that a new confi
 beside the old one, be tested by the running NGINX, and take its place at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-__all__ = ["CANDIDATE", "CONFIG", "LIVE", "NEXT", "files", "identity", "upcoming"]
+__all__ = [
+    "CANDIDATE",
+    "CONFIG",
+    "HOLD",
+    "LIVE",
+    "NEXT",
+    "can_hold",
+    "files",
+    "holding",
+    "identity",
+    "upcoming",
+]
 
 LIVE = "live"
 """The name of the release that NGINX serves from."""
 
 NEXT = "next.conf"
 """The file beside the releases that names a server before it is switched to."""
+
+HOLD = "hold.conf"
+"""The file beside the releases that keeps writes waiting (nginx/snippets/held.conf)."""
 
 MOUNT = "/etc/nginx/releases"
 CONFIG = f"{MOUNT}/{LIVE}/nginx/nginx.conf"
@@ -57,3 +71,13 @@ def identity(web: str) -> dict[str, str]:
 def upcoming(web: str) -> str:
     """Return `next.conf`: a server whose address is looked up, and which gets no request yet."""
     return f"server {web}:{PORT} resolve down;\n"
+
+
+def holding(seconds: int, before: str) -> str:
+    """Return `hold.conf`: clients come again after `seconds`; `before` is a note in it."""
+    return f"set $held {seconds};\n# before: {before}\n"
+
+
+def can_hold(paths: Iterable[str]) -> bool:
+    """Say whether a configuration with these files knows of `hold.conf`."""
+    return "nginx/snippets/held.conf" in paths

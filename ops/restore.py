@@ -30,7 +30,7 @@ from ops.settings import Settings
 from ops.values import Secret
 from ops.vault import Vault
 
-__all__ = ["Asked", "bring", "check", "choose", "order", "restore"]
+__all__ = ["Asked", "bring", "check", "choose", "order", "put_in_place", "restore"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -72,11 +72,7 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
         made.sweep(before)
         made.check_room()
         secure(target)
-        image, credentials = target.images(), target.credentials()
-        with made.volumes(live=target.volume):
-            bring(made, key, image, credentials)
-            with console.progress("putting it in place"):
-                serving = target.take(made.volume)
+        serving = put_in_place(made, target, key)
     if kept:
         forget = f"when you are sure: docker volume rm {before}"
         console.say(f"kept, in case: the volume {before}; {forget}")
@@ -86,6 +82,15 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
         where = f" --host {hosts}" if hosts else ""
         console.say("the database is back; now start the server on it:")
         console.result(f"invoke {'deploy' if hosts else 'up'}{where}")
+
+
+def put_in_place(made: Scratch, target: Home, key: Key) -> bool:
+    """Restore into a new volume and make it the database; return whether a server runs on it."""
+    image, credentials = target.images(), target.credentials()
+    with made.volumes(live=target.volume):
+        bring(made, key, image, credentials)
+        with console.progress("putting it in place"):
+            return target.take(made.volume)
 
 
 def bring(made: Scratch, key: Key, image: str, credentials: str) -> Fetched:

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Event
+from typing import Any, Protocol
 
-from ops import audit, console, front_door, lease, probe, prune, release, supply
+from ops import audit, console, front_door, hold, lease, probe, prune, release, supply
 from ops.errors import OpsError
 from ops.hosts import LocalHost
 from ops.release import Release
@@ -21,7 +22,19 @@ from ops.site import LOOK_AT_HOST, Site
 from ops.ssh import SshHost
 from ops.switch import Switch, recover
 
-__all__ = ["Move", "Moved", "carry_out"]
+__all__ = ["Move", "Moved", "WayBack", "carry_out"]
+
+
+class WayBack(Protocol):
+    """How a migration is taken back; writes wait as long as that may have to be."""
+
+    retry_seconds: int
+
+    def mark(self) -> dict[str, Any]:
+        """Return what there is to know for the way back; nobody writes any more."""
+
+    def go(self, noted: dict[str, Any]) -> None:
+        """Bring the database back to what it was then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +45,7 @@ class Move:
     files: dict[str, str]
     secrets: dict[str, str]
     migrate: bool = False
+    way_back: WayBack | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,7 @@ class Rollout:
         self.step = "lock"
         self.switches: list[Switch] = []
         self.lost: list[Event] = []
+        self.noted: dict[str, Any] = {}
 
     def each(self, step: str, action: Callable[[Switch], object]) -> list[object]:
         """Do one step on every host at once; raise what the first host to fail says."""
@@ -82,6 +97,7 @@ class Rollout:
             except BaseException as error:
                 self.back(error)
                 raise
+            self.let_go()  # from here on there is no way back: others write
             self.record("ok")
             for site in self.sites:
                 prune.releases(site, self.settings.keep_releases)
@@ -111,6 +127,8 @@ class Rollout:
             self.each("certificates", Switch.start_certificates)
         if "backup" in self.move.release.services:
             self.each("backups", Switch.start_backups)
+        if self.move.way_back is not None:
+            self.hold(self.move.way_back)
         self.step = "schema"
         self.switches[0].migrate(existing=self.move.migrate)
         if "egress" in self.move.release.services:
@@ -125,6 +143,23 @@ class Rollout:
             self.each("stopping it", Switch.stop_old)
         failures = [line for count in counts for line in count.failures]
         return Moved(sum(count.requests for count in counts), failures, all(drained))
+
+    def hold(self, way_back: WayBack) -> None:
+        """Keep writes waiting, and note how to come back."""
+        seconds, patience = way_back.retry_seconds, self.settings.drain_seconds
+        ended = self.each("holding writes", lambda switch: hold.begin(switch, seconds, patience))
+        if not all(ended):
+            console.say(f"note: requests were under way after DRAIN_SECONDS={patience}")
+        self.step = "storing the last changes"
+        noted = {"release": self.move.release.id, **way_back.mark()}
+        self.each("noting the way back", lambda switch: hold.note(switch.site, seconds, noted))
+        self.noted = noted
+
+    def let_go(self) -> None:
+        """Let writes go on, where they wait."""
+        if self.move.way_back is not None:
+            new = self.move.release
+            self.each("letting writes go on", lambda switch: hold.end(switch, new))
 
     def upload(self, switch: Switch) -> None:
         """Bring the release's folder and its secrets to a host."""
@@ -179,10 +214,27 @@ class Rollout:
                     f"{switch.site.host.name} could not be taken back: {problem.cause}\n"
                     "  the next deploy puts it right"
                 )
+        self.back_to_data()
         try:
             self.record(f"failed: {self.step}" if isinstance(error, Exception) else "cancelled")
         except OpsError as problem:
             console.say(f"the audit record lacks this: {problem.cause}")
+
+    def back_to_data(self) -> None:
+        """Have the database as it was and writes go on; where that fails they go on waiting."""
+        if self.move.way_back is None:
+            return
+        try:
+            if self.noted:
+                self.move.way_back.go(self.noted)
+            for switch in self.switches:
+                if switch.live is not None:
+                    hold.end(switch, switch.live)
+        except OpsError as problem:
+            console.say(
+                f"the database could not be taken back: {problem.cause}\n"
+                "  writes go on waiting; to try again: invoke upgrade"
+            )
 
 
 def carry_out(settings: Settings, sites: Sequence[Site], move: Move) -> Moved:

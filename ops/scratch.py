@@ -14,9 +14,9 @@ from ops.hosts import Host
 from ops.manifest import DUMP, Manifest, Table
 from ops.settings import Settings
 
-__all__ = ["DRILL", "RESTORE", "Fetched", "Scratch", "Way"]
+__all__ = ["DRILL", "RESTORE", "UPGRADE", "Fetched", "Scratch", "Way"]
 
-RESTORE, DRILL = "restore", "drill"
+RESTORE, DRILL, UPGRADE = "restore", "drill", "upgrade"
 """What one is for; a restore that goes on is nothing that a drill has left, nor the reverse."""
 
 LABEL = "mlflow-compose."
@@ -124,9 +124,11 @@ class Scratch:
         if done.code != 0:
             return
         free = int(done.out.splitlines()[-1].split()[3]) * 1024
-        if free < self.way.room:
+        # A migration may write a table anew beside the old one.
+        room = self.way.room * (2 if self.purpose == UPGRADE else 1)
+        if free < room:
             raise refusal(
-                f"it takes {console.size(self.way.room)} on {self.host.name}, and "
+                f"it takes {console.size(room)} on {self.host.name}, and "
                 f"{console.size(free)} are free on the disk of {root}",
                 "make room there; see what can go: docker system df --verbose",
             )

@@ -13,6 +13,7 @@ __all__ = [
     "digest",
     "fernet",
     "files",
+    "login_secrets",
     "option_file",
     "passwords",
     "paths",
@@ -31,7 +32,7 @@ def files(settings: Settings) -> dict[str, str]:
         **_database_secrets(settings),
         "kek_passphrase": revealed(settings.kek_passphrase),
         "webhook_key": webhook_key(settings),
-        **_login_secrets(settings),
+        **login_secrets(settings),
         **_certificate_secrets(settings),
         "s3_credentials": s3_credentials(settings),
     }
@@ -95,7 +96,8 @@ def webhook_key(settings: Settings) -> str:
     return fernet(Secret(revealed(settings.webhook_key)))
 
 
-def _login_secrets(settings: Settings) -> dict[str, str]:
+def login_secrets(settings: Settings) -> dict[str, str]:
+    """Return what the login needs; of it `auth_config` is the file that MLflow reads."""
     if settings.auth == "none":
         return {"auth_config": "", "session_key": ""}
     # Of these two the first user is made.

@@ -53,6 +53,16 @@ AFTER = fetched(
 )
 
 
+SAID = {
+    "experiments": {"experiments": [{"experiment_id": "0"}]},
+    "run a": {"run": {"info": {"run_id": "a"}}},
+    "run b": {"run": {"info": {"run_id": "b"}}},
+    "metric a loss": {"metrics": [{"key": "loss", "step": step} for step in range(3)]},
+    "models": {},
+}
+"""What MLflow answers from the database."""
+
+
 def prepared(folder: Path, monkeypatch: Any, **more: str) -> Settings:
     """Write the `.env` of a stack with backups, and the private key where it lies by default."""
     lines = [f"{key}='{text}'\n" for key, text in {**ENV, **more}.items()]
@@ -92,6 +102,7 @@ class Docker(FakeHost):
             name: [table.rows, table.checksum] for name, table in made.tables.items()
         }
         self.triggers = list(made.triggers)
+        self.said: dict[str, Any] = SAID
         self.breaks: Callable[[int, str], Result | None] = lambda *_: None
         self.late, self.ended = False, ""
 
@@ -193,7 +204,13 @@ class Docker(FakeHost):
             assert json.loads(stdin)["key"]
             progress = 'progress ["fetching base", 1, 2]\n'
             return Result(0, progress + json.dumps(self.found) + "\n", "")
-        return Result(0, json.dumps({"experiments": 1, "runs": 2, "points": 3}) + "\n", "")
+        return self.do_read(words, json.loads(stdin)["stages"])
+
+    def do_read(self, words: list[str], stages: list[str]) -> Result:
+        """Do what an MLflow beside MySQL is to do (ops/reader.py)."""
+        del words
+        found = {"seconds": dict.fromkeys([*stages, "start"], 1.5), "answers": self.said}
+        return Result(0, f"{json.dumps(found)}\n", "")
 
     def do_logs(self, *_: Any) -> Result:
         return Result(0, "what MySQL said\n", "")

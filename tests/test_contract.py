@@ -521,7 +521,7 @@ def test_imports_point_up_the_list_only(path: Path) -> None:
     assert own - set(above) == set()
 
 
-@pytest.mark.parametrize("name", ["migration", "rekeying", "issuing"])
+@pytest.mark.parametrize("name", ["migration", "rekeying", "issuing", "reader"])
 def test_a_job_beside_mlflow_stands_apart(name: str) -> None:
     for path in [*MODULES, ROOT / "tasks.py"]:
         assert f"ops.{name}" not in imports(path)

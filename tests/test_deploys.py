@@ -109,16 +109,29 @@ def test_the_same_content_running_well_is_unchanged(settings: Settings) -> None:
     assert not deploys.unchanged(new, Facts(live=live))
 
 
-def test_another_schema_is_refused_unless_it_is_wanted() -> None:
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ({}, "invoke deploy --migrate"),
+        ({"backups_destination": "s3://b/c"}, "invoke upgrade"),
+        ({"backups_destination": "s3://b/c", "database_host": "db.x"}, "invoke deploy --migrate"),
+    ],
+)
+def test_another_schema_is_refused_unless_it_is_wanted(
+    settings: Settings, given: dict[str, str], remedy: str
+) -> None:
+    settings = replace(settings, **given)  # type: ignore[arg-type]
     facts = [well(a_release())]
     new = a_release(id=IDS[3], schema="b")
     with pytest.raises(OpsError, match="needs schema b, the database is at a") as caught:
-        deploys.check_schema(Move(release=new, files={}, secrets={}), facts)
+        deploys.check_schema(settings, Move(release=new, files={}, secrets={}), facts)
 
     assert 2 == caught.value.code
-    assert "invoke deploy --migrate" in caught.value.remedy
-    deploys.check_schema(Move(release=new, files={}, secrets={}, migrate=True), facts)
-    deploys.check_schema(Move(release=a_release(id=IDS[3]), files={}, secrets={}), facts)
+    assert caught.value.remedy.endswith(remedy)
+    wanted = Move(release=new, files={}, secrets={}, migrate=True)
+    deploys.check_schema(settings, wanted, facts)
+    same = Move(release=a_release(id=IDS[3]), files={}, secrets={})
+    deploys.check_schema(settings, same, facts)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_a_place_for_backups_without_a_key_is_refused_before_anything_is_printed
     "task",
     [
         *("up", "down", "smoke", "build", "push", "rollback", "tunnel", "trust", "prepare"),
-        *("backup", "restore", "drill", "backup-key"),
+        *("backup", "restore", "drill", "backup-key", "upgrade"),
     ],
 )
 def test_a_task_that_has_no_dry_run_refuses_one_instead_of_doing_it(

@@ -261,6 +261,24 @@ def test_tables_without_a_revision_are_refused(job: Job, existing: bool) -> None
     assert "holds tables but names no schema revision" in refused(job, existing=existing).cause
 
 
+def test_a_plan_says_what_is_ahead_in_order_and_touches_nothing(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "3.17.2")
+    steps = [{"revision": "aaa1", "what": ""}, {"revision": "bbb2", "what": ""}]
+
+    for current, ahead in (("aaa1", steps[1:]), ("bbb2", [])):
+        found = {"name": "schema", "from": current, "to": "bbb2", "migrations": ahead}
+        assert {"mlflow": "3.17.2", "schemas": [found]} == migration.plan([f"schema={current}"])
+    assert not job.file.exists()
+
+
+def test_a_plan_from_a_newer_mlflow_is_refused(job: Job) -> None:
+    assert job.file
+    with pytest.raises(JobError, match="at revision zzz9, which this MLflow does not know"):
+        migration.plan(["schema=zzz9"])
+
+
 def test_a_database_of_an_older_mlflow_is_migrated_only_when_asked(job: Job) -> None:
     job.upgrade_to("aaa1")
     job.do("INSERT INTO experiments VALUES (7)", "INSERT INTO runs VALUES (1, 7)")

@@ -50,7 +50,7 @@ class Double:
 
     def __init__(self, site: Site, *_: Any) -> None:
         self.site = site
-        self.live = None
+        self.live = "the old one"
         self.halt = Event()
 
     def __getattr__(self, name: str) -> Any:
@@ -94,12 +94,53 @@ class Named(FakeHost):
         self.name = name
 
 
+class Back:
+    """A way back of the database that says when it is asked for, or fails."""
+
+    retry_seconds = 7
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def mark(self) -> dict[str, Any]:
+        self.stage.step("db", "mark")
+        return {"before": "then"}
+
+    def go(self, noted: dict[str, Any]) -> None:
+        assert {"before": "then", "release": a_release().id} == noted
+        self.stage.step("db", "restore")
+
+
+@pytest.fixture
+def held(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is noted of writes that wait, by host."""
+    found: dict[str, Any] = {}
+
+    def begin(switch: Double, seconds: int, _: float) -> bool:
+        assert 7 == seconds
+        found[switch.site.host.name] = {}
+        return stage.step(switch.site.host.name, "hold")
+
+    def end(switch: Double, serving: object) -> None:
+        stage.step(switch.site.host.name, f"let go to {serving}")
+        found.pop(switch.site.host.name, None)
+
+    monkeypatch.setattr("ops.hold.begin", begin)
+    monkeypatch.setattr("ops.hold.note", lambda site, _, said: found.update({site.host.name: said}))
+    monkeypatch.setattr("ops.hold.end", end)
+    monkeypatch.setattr(Release, "__str__", lambda _: "the new one")
+    return found
+
+
 GUARDED = a_release(files={stack.BACKUPS: "1"})
 
 
-def go(settings: Settings, *names: str, release: Release | None = None) -> list[Named]:
+def go(
+    settings: Settings, *names: str, release: Release | None = None, back: Back | None = None
+) -> list[Named]:
     hosts = [Named(name) for name in names]
-    move = Move(release=release or a_release(), files={"compose.env": ""}, secrets={})
+    new = release or a_release()
+    move = Move(release=new, files={"compose.env": ""}, secrets={}, way_back=back)
     rollout.carry_out(settings, [Site(host, settings) for host in hosts], move)
     return hosts
 
@@ -222,3 +263,80 @@ def test_nothing_is_done_any_more_once_the_lock_is_lost(settings: Settings, stag
         go(settings, "a")
 
     assert "a: start_database" not in stage.log
+
+
+# --- A database that is migrated, with a way back ---
+
+
+def test_writes_wait_from_before_the_migration_until_the_old_server_is_gone(
+    settings: Settings, stage: Stage, held: dict[str, Any]
+) -> None:
+    go(settings, "a", back=Back(stage))
+    steps = [line.partition(": ")[2] for line in stage.log]
+
+    at = steps.index("hold")
+    assert ["start_database", "hold", "mark", "migrate"] == steps[at - 1 : at + 3]
+    at = steps.index("stop_old")
+    assert ["stop_old", "let go to the new one", "(ok)"] == steps[at : at + 3]
+    assert {} == held
+
+
+@pytest.mark.parametrize("step", ["migrate", *STEPS[1:], "stop_old"])
+def test_what_fails_once_it_may_be_migrated_brings_the_database_back_before_anybody_writes(
+    settings: Settings, stage: Stage, held: dict[str, Any], step: str
+) -> None:
+    stage.fails = {step: "a"}
+    with pytest.raises(OpsError, match="boom"):
+        go(settings, "a", back=Back(stage))
+
+    at = stage.log.index("a: give_back")
+    assert ["db: restore", "a: let go to the old one"] == stage.log[at + 1 : at + 3]
+    assert {} == held
+
+
+@pytest.mark.parametrize(("step", "host"), [("hold", "a"), ("mark", "db")])
+def test_what_fails_before_it_is_touched_leaves_the_database_alone(
+    settings: Settings, stage: Stage, held: dict[str, Any], step: str, host: str
+) -> None:
+    stage.fails = {step: host}
+    with pytest.raises(OpsError, match="boom"):
+        go(settings, "a", back=Back(stage))
+
+    assert "db: restore" not in stage.log
+    assert "a: migrate" not in stage.log
+    assert "a: let go to the old one" in stage.log
+    assert {} == held
+
+
+def test_writes_go_on_waiting_where_the_database_cannot_be_brought_back(
+    settings: Settings,
+    stage: Stage,
+    held: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage.fails = {"migrate": "a"}
+    back = Back(stage)
+
+    def go_back(_: object) -> None:
+        raise OpsError("S3 is away", "wait")
+
+    monkeypatch.setattr(back, "go", go_back)
+    with pytest.raises(OpsError, match="boom"):
+        go(settings, "a", back=back)
+
+    assert "could not be taken back: S3 is away\n" in capsys.readouterr().err
+    assert {"a": {"release": a_release().id, "before": "then"}} == held
+    assert "a: (failed: schema)" in stage.log
+
+
+def test_once_others_write_there_is_no_way_back(
+    settings: Settings, stage: Stage, held: dict[str, Any]
+) -> None:
+    stage.fails = {"let go to the new one": "a"}
+    with pytest.raises(OpsError, match="boom"):
+        go(settings, "a", back=Back(stage))
+
+    assert "a: give_back" not in stage.log
+    assert "db: restore" not in stage.log
+    assert ["a"] == list(held)

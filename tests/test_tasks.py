@@ -17,8 +17,8 @@ NAMES = [
     *("deploy", "doctor", "down", "drill", "exec", "grant", "hosts"),
     *("list-backups", "list-users", "logs", "policy", "prepare", "provision", "push"),
     *("releases", "remove-user", "restore", "revoke", "rollback", "rotate-secret"),
-    *("set-password", "smoke", "status", "terminate", "token", "trust", "tunnel", "up", "verify"),
-    "whoami",
+    *("set-password", "smoke", "status", "terminate", "token", "trust", "tunnel", "up"),
+    *("upgrade", "verify", "whoami"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -47,6 +48,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "test_images.py",
         "test_aws.py",
         "test_ssh.py",
+        "test_upgrade.py",
     ),
     # on the stacks of this machine that files share: the fixtures `stack`, `small` and the like
     "stacks": (
@@ -96,19 +98,49 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Turn a skipped test into a failed one: in CI no promise stays unproven."""
+def pytest_runtest_makereport(item: pytest.Item, call: "pytest.CallInfo[None]") -> Iterator[None]:
+    """Turn a skipped test into a failed one: in CI no promise stays unproven.
+
+    One that failed says what the containers of this machine complained of meanwhile.
+    """
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.failed and report.when == "call":
+        report.sections.append(("complaints of containers", complaints(call.start)))
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, which CI does not allow: {report.longrepr}"
 
 
+COMPLAINT = re.compile(
+    r"\[(?:error|crit|alert|emerg|ERROR|WARNING|CRITICAL)\]|Error\b|killed|signal"
+)
+
+
+def complaints(since: float) -> str:
+    """Return the last lines that sound like one, of each container of a stack of the tests."""
+    names = subprocess.run(
+        ["docker", "ps", "--all", "--format={{.Names}}", "--filter=name=^e2e-"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    found = []
+    for name in names:
+        words = ["docker", "logs", f"--since={int(since)}", name]
+        said = subprocess.run(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=60
+        ).stdout.decode(errors="replace")
+        lines = [line for line in said.splitlines() if COMPLAINT.search(line)]
+        found += [f"{name}: {line[:400]}" for line in lines[-10:]]
+    return "\n".join(found)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Print what failed at once: a run that is ended before its summary says it too."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
-        sys.stdout.write(f"\n{report.nodeid}, {report.when}:\n{report.longreprtext}\n")
+        more = "\n".join(text for name, text in report.sections if name.startswith("complaints"))
+        sys.stdout.write(f"\n{report.nodeid}, {report.when}:\n{report.longreprtext}\n{more}\n")
         sys.stdout.flush()
 
 
@@ -370,6 +402,7 @@ EVERY_OTHER_DAY = (
         "test_public_ca.py",
         "test_rotation_here.py",
         "test_transfers.py",
+        "test_upgrade.py",
     ),
 )
 collect_ignore = sorted({*sum(EVERY_OTHER_DAY, ())} - {*todays(EVERY_OTHER_DAY, 2)[0]})

@@ -1,0 +1,53 @@
+"""At which revisions the schemas of the live database are, as its own root sees them."""
+
+from collections.abc import Mapping
+
+from ops import accounts
+from ops.errors import OpsError
+from ops.homes import Home
+from ops.settings import Settings
+
+__all__ = ["asked", "interrupted", "revisions"]
+
+SCHEMAS: Mapping[str, str] = {
+    "mlflow.alembic_version": "schema",
+    "mlflow.alembic_version_auth": "login's schema",
+    "mlflow_oidc.alembic_version": "sign-on's schema",
+}
+"""What the migration job calls them (ops/migration.py), by the table that has the revision."""
+
+JOURNAL = "_journal"
+"""How the names of the tables end that are there while a migration is under way."""
+
+TABLES = (
+    "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables "
+    "WHERE table_schema IN ('mlflow', 'mlflow_oidc') AND table_name LIKE 'alembic%'"
+)
+
+
+def revisions(target: Home, settings: Settings) -> dict[str, str]:
+    """Return the revision of each schema that is there, by its name."""
+    there = asked(target, settings, TABLES)
+    found = {
+        name: revision
+        for table, name in SCHEMAS.items()
+        if table in there
+        for revision in asked(target, settings, f"SELECT version_num FROM {table}")  # noqa: S608
+    }
+    if "schema" not in found:
+        raise OpsError(
+            "the database names no schema revision", "see docs/runbook.md, 'half-migrated'"
+        )
+    return found
+
+
+def interrupted(target: Home, settings: Settings) -> bool:
+    """Say whether a migration was begun and not finished."""
+    return any(name.endswith(JOURNAL) for name in asked(target, settings, TABLES))
+
+
+def asked(target: Home, settings: Settings, question: str) -> list[str]:
+    """Return the lines with which the live MySQL answers."""
+    root = settings.mysql_root_password
+    assert root is not None
+    return accounts.as_root(target.host, target.inside("db"), root, question).splitlines()
