@@ -73,9 +73,9 @@ def upcoming(web: str) -> str:
     return f"server {web}:{PORT} resolve down;\n"
 
 
-def holding(seconds: int, before: str) -> str:
-    """Return `hold.conf`: clients come again after `seconds`; `before` is a note in it."""
-    return f"set $held {seconds};\n# before: {before}\n"
+def holding(seconds: int, note: str) -> str:
+    """Return `hold.conf`: clients come again after `seconds`; the note is one line of text."""
+    return f"set $held {seconds};\n# {note}\n"
 
 
 def can_hold(paths: Iterable[str]) -> bool:

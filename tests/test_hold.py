@@ -24,7 +24,7 @@ class Nginx(FakeHost):
     """A host with a folder of releases, whose NGINX is told to read it."""
 
     def __init__(self, leaving: list[str]) -> None:
-        super().__init__({"mv": "", "rm": "", "chmod": "", "docker compose": ""})
+        super().__init__(dict.fromkeys(("tee", "mv", "rm", "chmod", "docker compose"), ""))
         self.leaving = leaving
         self.files: dict[str, str] = {}
 
@@ -36,6 +36,7 @@ class Nginx(FakeHost):
             self.files[words[-1]] = self.files.pop(words[-2])
         if words[0] == "rm":
             self.files.pop(words[-1], None)
+            return Result(0, "", "")
         if words[0] == "cat":
             found = self.files.get(words[1])
             return Result(0, found, "") if found else Result(1, "", "no such file")

@@ -113,8 +113,13 @@ def test_of_many_differences_ten_are_told() -> None:
     found = Rehearsal(
         mysql="", seconds={}, touched={}, read={}, differences=[str(n) for n in range(25)]
     )
-    with pytest.raises(OpsError, match=r"and 15 more$"):
+    with pytest.raises(OpsError, match="and 15 more"):
         rehearsal.require_alike(found)
+
+
+def broken(number: int, act: Callable[[int, str], Result]) -> Callable[[int, str], Result | None]:
+    """Do something in the place of the command of this number."""
+    return lambda at, line: act(at, line) if at == number else None
 
 
 @pytest.mark.parametrize("manner", MANNERS)
@@ -123,9 +128,7 @@ def test_whatever_fails_leaves_nothing(settings: Settings, manner: str) -> None:
     run(settings, first)
     for number, line in enumerate(first.lines, 1):
         host = Rehearsed()
-        host.breaks = lambda at, each, number=number: (
-            MANNERS[manner](at, each) if at == number else None
-        )
+        host.breaks = broken(number, MANNERS[manner])
         with suppress(*Caught):
             run(settings, host)
         if "docker rm" not in line and "volume rm" not in line:
