@@ -26,8 +26,10 @@ INDEXES = f"GROUP_CONCAT(CONCAT_WS(' ', {INDEX}) ORDER BY index_name, seq_in_ind
 SHAPES = (
     # By default it cuts at 1,024 bytes.
     "SET SESSION group_concat_max_len = 1000000",
-    f"SELECT {NAME}, MD5({COLUMNS}) FROM information_schema.columns WHERE {OURS}",  # noqa: S608
-    f"SELECT {NAME}, MD5({INDEXES}) FROM information_schema.statistics WHERE {OURS}",  # noqa: S608
+    *(
+        f"SELECT {NAME}, SHA2({what}, 256) FROM information_schema.{table} WHERE {OURS}"  # noqa: S608
+        for what, table in ((COLUMNS, "columns"), (INDEXES, "statistics"))
+    ),
 )
 
 BOOKKEEPING = "alembic_"

@@ -37,7 +37,7 @@ class Rehearsed(Docker):
         return super().do_read(words, stages)
 
     def answer(self, question: str) -> str:
-        if "MD5" in question:
+        if "SHA2" in question:
             return "".join(f"{name}\t{shape}\n" for name, shape in self.shapes.items())
         if question == "SELECT VERSION()":
             return "9.7.4\n"
