@@ -114,17 +114,27 @@ def _unlike(before: Json, after: Json, where: str) -> Iterator[str]:
         if len(before) != len(after):
             yield f"{where} has {len(after)} entries, had {len(before)}"
             return
-        for number, pair in enumerate(zip(_sorted(before), _sorted(after), strict=True)):
-            yield from _unlike(*pair, f"{where}[{number}]")
+        yield from _unlike_lists(before, after, where)
     elif before != after:
         yield f"{where} is {_short(after)}, was {_short(before)}"
 
 
-def _sorted(values: list[Json]) -> list[Json]:
-    """Return lists of tags, params and metrics in an order that no version changes."""
-    if values and all(isinstance(each, dict) and "key" in each for each in values):
-        return sorted(values, key=lambda each: (each["key"], str(each.get("step", ""))))
-    return values
+def _unlike_lists(before: list[Json], after: list[Json], where: str) -> Iterator[str]:
+    """Yield where two lists of one length are unlike, in whatever order they are.
+
+    No version promises one of tags or of inputs: 3.14 and 3.17 give them in another.
+    """
+    left = dict(enumerate(after))
+    odd = []
+    for number, value in enumerate(before):
+        near = sorted(left, key=lambda at, number=number: at != number)
+        same = next((at for at in near if next(_unlike(value, left[at], ""), None) is None), None)
+        if same is None:
+            odd.append(number)
+        else:
+            del left[same]
+    for number, other in zip(odd, left.values(), strict=True):
+        yield from _unlike(before[number], other, f"{where}[{number}]")
 
 
 def _short(value: Json) -> str:

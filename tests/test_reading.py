@@ -106,12 +106,16 @@ def test_what_is_answered_otherwise_is_a_difference_and_what_is_new_is_none(
     assert lines == differences(told(before), told(after))
 
 
-def test_the_order_of_tags_and_metrics_makes_none() -> None:
+def test_the_order_of_tags_metrics_and_inputs_makes_none() -> None:
     tags = [{"key": "a", "value": "1"}, {"key": "b", "value": "2"}]
     points = [{"key": "m", "step": step, "value": step} for step in range(12)]
     for values in (tags, points):
         assert [] == differences(told({"r": {"x": values}}), told({"r": {"x": values[::-1]}}))
-    assert [] != differences(told({"r": {"x": ["a", "b"]}}), told({"r": {"x": ["b", "a"]}}))
+    inputs = [{"dataset": {"digest": digest}, "tags": []} for digest in "abc"]
+    newer = [{**each, "id": number} for number, each in enumerate(reversed(inputs))]
+    assert [] == differences(told({"r": {"x": inputs}}), told({"r": {"x": newer}}))
+    assert 1 == len(differences(told({"r": {"x": ["a", "b"]}}), told({"r": {"x": ["b", "c"]}})))
+    assert 1 == len(differences(told({"r": {"x": ["a", "a"]}}), told({"r": {"x": ["a", "b"]}})))
 
 
 def test_a_long_value_is_cut() -> None:
