@@ -4,23 +4,30 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
-from tests.e2e.conftest import Project, free_port, output, todays, wait_for
+from tests.e2e.conftest import CA_FILE, Project, output, todays, wait_for
 from tests.e2e.test_migration import in_database
 from tests.e2e.workload import same
 
 OLDEN = Path(__file__).with_name("olden.py")
 VERSIONS = ("2.22.4", "3.1.4", "3.5.1", "3.10.1", "3.14.0", "3.15.0", "3.16.0")
-CAPS = ("setuptools<81", "sqlalchemy<2.1")
+CAPS = "'setuptools<81' 'sqlalchemy<2.1'"
 """What older ones say they take and do not, in versions that came after them."""
+
+DOCKERFILE = """
+FROM python:3.13-slim
+ARG MLFLOW
+RUN --mount=type=secret,id=ca \\
+    if [ -f /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \\
+    pip install --no-cache-dir "mlflow==$MLFLOW" pymysql cryptography %s
+ENV MLFLOW_TRACKING_URI=http://127.0.0.1:5000 MLFLOW_DISABLE_TELEMETRY=true
+"""
 
 POINTS = int(os.environ.get("VERSIONS_POINTS", "40000"))
 """Rows of metrics."""
@@ -37,77 +44,57 @@ def project(make_project: Callable[..., Project]) -> Project:
     return made
 
 
-def olden(version: str, folder: Path) -> Path:
-    """Return the Python of an environment with an older MLflow."""
-    uv = (sys.executable, "-m", "uv")
-    output(*uv, "venv", "--quiet", "--python", sys.executable, str(folder))
-    python = folder / "bin" / "python"
-    needs = (f"mlflow=={version}", "pymysql", "cryptography", *CAPS)
-    output(*uv, "pip", "install", "--quiet", "--python", str(python), *needs)
-    return python
-
-
 @contextmanager
-def serving(project: Project, python: Path, log: Path) -> Iterator[str]:
-    """Have an older server on the project's MySQL, started by hand; yield its address."""
-    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
-    address = output("docker", "inspect", "-f", form, project.container("db")).split()[0]
-    password = project.secret("MYSQL_PASSWORD")
-    store = f"mysql+pymysql://mlflow:{password}@{address}:3306/mlflow"
-    port = free_port()
-    words = ("-m", "mlflow", "server", f"--backend-store-uri={store}", f"--port={port}")
-    places = ("--host=127.0.0.1", "--workers=1", "--default-artifact-root=mlflow-artifacts:/")
-    with log.open("wb") as stream:
-        server = subprocess.Popen(
-            [str(python), *words, *places],
-            stdout=stream,
-            stderr=stream,
-            cwd=log.parent,
-            start_new_session=True,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-        )
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        assert server.poll() is None, log.read_text()[-3000:]
-        try:
-            urlopen(f"{url}/health", timeout=2).close()
-        except (URLError, OSError):
-            return False
-        return True
-
+def serving(project: Project, version: str) -> Iterator[str]:
+    """Have an older server on the project's MySQL, as by hand; yield its container."""
+    image, name = f"e2e-olden:{version}", f"{project.name}-olden"
+    secrets = [f"--secret=id=ca,src={CA_FILE}"] if CA_FILE.exists() else []
+    build = ("docker", "build", "--tag", image, f"--build-arg=MLFLOW={version}", *secrets, "-")
+    output(*build, stdin=DOCKERFILE % CAPS)
+    store = f"mysql+pymysql://mlflow:{project.secret('MYSQL_PASSWORD')}@db:3306/mlflow"
+    output(
+        *("docker", "run", "--detach", "--name", name, f"--network={project.name}_database"),
+        *(image, "mlflow", "server", "--host=127.0.0.1", "--workers=1"),
+        *(f"--backend-store-uri={store}", "--default-artifact-root=mlflow-artifacts:/"),
+    )
     try:
-        wait_for(answers, 240, "the older server")
-        yield url
+        look = "from urllib.request import urlopen; urlopen('http://127.0.0.1:5000/health')"
+        words = ["docker", "exec", name, "python", "-c", look]
+        wait_for(
+            lambda: subprocess.run(words, capture_output=True, check=False).returncode == 0,
+            240,
+            "the older server",
+        )
+        yield name
     finally:
-        with suppress(ProcessLookupError):  # it has ended by itself, and its log says why
-            os.killpg(server.pid, 15)
-        server.wait(30)
+        output("docker", "rm", "--force", "--volumes", name)
 
 
-def run(python: Path | str, url: str, *words: str, **environ: str) -> Any:
+def run(words: Sequence[str], verb: str, **environ: str) -> Any:
+    """Have a client fill a server, or read all there is."""
     done = subprocess.run(
-        [str(python), str(OLDEN), *words],
-        env={**os.environ, **environ, "MLFLOW_TRACKING_URI": url},
+        [*words, "-", *verb.split()],
+        input=OLDEN.read_text("utf-8"),
+        env={**os.environ, **environ},
         capture_output=True,
         text=True,
         check=False,
         timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout) if done.stdout.startswith("{") else None
+    return json.loads(done.stdout) if verb == "read" else None
 
 
 @pytest.mark.parametrize("version", todays(VERSIONS, EACH))
 def test_what_an_older_server_made_is_there_after_its_migration(
-    version: str, project: Project, tmp_path: Path, measured: Callable[[str], None]
+    version: str, project: Project, measured: Callable[[str], None]
 ) -> None:
-    python = olden(version, tmp_path / "olden")
     output(*project.compose("stop", "web"))
     in_database(project, "DROP DATABASE mlflow", "CREATE DATABASE mlflow")
-    with serving(project, python, tmp_path / "log") as url:
-        run(python, url, "fill", str(POINTS))
-        before = run(python, url, "read")
+    with serving(project, version) as container:
+        inside = ("docker", "exec", "--interactive", container, "python")
+        run(inside, f"fill {POINTS}")
+        before = run(inside, "read")
     rows = in_database(project, "SELECT COUNT(*) FROM metrics")
     assert int(rows) >= POINTS
 
@@ -115,7 +102,7 @@ def test_what_an_older_server_made_is_there_after_its_migration(
     assert "of an older MLflow" in refused.stderr
     done = project.invoke("up", "--engine", "compose", "--migrate")
 
-    after = run(sys.executable, project.url, "read")
+    after = run([sys.executable], "read", MLFLOW_TRACKING_URI=project.url)
     for what, found in before.items():
         same(found, after[what], f"{what} of {version}")
     assert rows == in_database(project, "SELECT COUNT(*) FROM metrics")
