@@ -84,7 +84,7 @@ def proven(made: Scratch, target: Home, key: Key) -> dict[str, Any]:
         fetched = restore.bring(made, key, image, credentials)
         seconds["restored"] = round(time.monotonic() - begin, 1)
         with made.server():
-            read = reading.have(made, server, ("check", "read"))
+            read = reading.have(made, server, ("check", "read"), "reading from MLflow on it")
             seconds["all"] = round(time.monotonic() - begin, 1)
             looked = artifacts.look(made, made.settings)
     if looked and looked.missing:

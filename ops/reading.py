@@ -22,13 +22,6 @@ MIGRATION_FAILED = 3
 SECONDS = 12 * 3600.0
 """How long it may take: a migration of a large database is hours."""
 
-DOING = {
-    "check": "reading from MLflow on it",
-    "migrate": "migrating it",
-    "read": "reading from MLflow on it",
-}
-"""What a person is told, by the first stage."""
-
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -50,10 +43,11 @@ class Reading:
         }
 
 
-def have(made: Scratch, image: str, stages: Sequence[str]) -> Reading:
+def have(made: Scratch, image: str, stages: Sequence[str], label: str) -> Reading:
     """Have an MLflow do these stages on a database that runs as `made.server()`.
 
-    Raises what the migration job says where that failed, else what MLflow said last.
+    `label` is what a person is told meanwhile. Raises what the migration job says where that one
+    failed, else what MLflow said last.
     """
     settings = made.settings
     passphrase = settings.kek_passphrase
@@ -71,7 +65,7 @@ def have(made: Scratch, image: str, stages: Sequence[str]) -> Reading:
         *(*made.labelled, "--entrypoint=python", "--tmpfs=/tmp:mode=1777"),
         *("--tmpfs=/run/secrets:mode=1777", image, "-c", PROGRAM.read_text("utf-8")),
     )
-    with console.progress(DOING[stages[0]]):
+    with console.progress(label):
         done = made.host.run(words, stdin=json.dumps(given).encode(), deadline=SECONDS)
     if done.code == MIGRATION_FAILED:
         said = from_output(done.code, done.err)

@@ -57,12 +57,12 @@ def rehearse(made: Scratch, target: Home, key: Key, now: str, new: str) -> Rehea
         restore.bring(made, key, target.images(), target.credentials())
         seconds = {"restored": round(time.monotonic() - begin, 1)}
         with made.server():
-            before = reading.have(made, now, ("read",))
+            before = reading.have(made, now, ("read",), "reading with the server of now")
             tables, shapes = made.way.backup.tables, shapes_of(made)
-            migrated = reading.have(made, new, ("migrate",))
+            migrated = reading.have(made, new, ("migrate",), "migrating the copy")
             with console.progress("comparing every table with what it was"):
                 found, changed = made.census(tables), shapes_of(made)
-            after = reading.have(made, new, ("read", "write"))
+            after = reading.have(made, new, ("read", "write"), "reading with the new server")
             [[version]] = made.sql("SELECT VERSION()")
     seconds["migration"] = migrated.seconds["migrate"]
     seconds["start"] = after.seconds["start"]

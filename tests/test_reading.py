@@ -35,7 +35,7 @@ def made(settings: Settings, host: Docker) -> Scratch:
 def test_its_secrets_come_on_stdin_and_its_program_with_the_command(
     made: Scratch, host: Docker
 ) -> None:
-    reading.have(made, "web:1", ("check", "read"))
+    reading.have(made, "web:1", ("check", "read"), "reading")
     [line], [given] = host.lines, host.given
 
     told = json.loads(given)
@@ -63,7 +63,7 @@ def test_a_migration_that_fails_says_what_the_job_said(made: Scratch, host: Dock
     said = Result(3, "", "Running upgrade\nerror: the migration failed: x\n  try: read the lines\n")
     host.breaks = lambda *_: said
     with pytest.raises(OpsError, match="the migration failed: x") as caught:
-        reading.have(made, "web:1", ("migrate",))
+        reading.have(made, "web:1", ("migrate",), "reading")
 
     error = caught.value
     assert ("the migration failed: x", "read the lines", 1) == (
@@ -76,7 +76,7 @@ def test_a_migration_that_fails_says_what_the_job_said(made: Scratch, host: Dock
 def test_an_mlflow_that_fails_says_its_last_words(made: Scratch, host: Docker) -> None:
     host.breaks = lambda *_: Result(1, "", f"{'x' * 3000}\nno such table\n")
     with pytest.raises(OpsError, match="no such table") as caught:
-        reading.have(made, "web:1", ("read",))
+        reading.have(made, "web:1", ("read",), "reading")
 
     assert 2000 > len(caught.value.cause)
 

@@ -4,6 +4,7 @@ A program of its own, run by the Python of some MLflow: `olden.py fill POINTS` l
 MLFLOW_TRACKING_URI; `olden.py read` prints all that is there as one JSON document.
 """
 
+import inspect
 import json
 import os
 import sys
@@ -104,10 +105,16 @@ def read() -> dict[str, object]:
             for each in sorted(versions, key=lambda each: (each.name, int(each.version)))
         ],
         "traces": sorted(
-            each.info.request_id if hasattr(each.info, "request_id") else each.info.trace_id
-            for each in client.search_traces(ids)
+            getattr(each.info, "trace_id", None) or each.info.request_id
+            for each in client.search_traces(ids, **without_spans(client))
         ),
     }
+
+
+def without_spans(client: mlflow.MlflowClient) -> dict[str, bool]:
+    """Return what keeps a newer client from fetching each trace's spans, which are artifacts."""
+    known = inspect.signature(client.search_traces).parameters
+    return {"include_spans": False} if "include_spans" in known else {}
 
 
 if __name__ == "__main__":

@@ -243,7 +243,7 @@ def test_a_team_logs_on_through_an_upgrade(
     measured(f"{load.report()}; writes waited {longest:.0f} s")
 
     assert f"MLflow {OLDER} -> 3.17.2" in done.stderr
-    assert "invoke restore --id" in done.stderr
+    assert f"invoke restore --host {there(team)} --id" in done.stderr
     assert ["3.17.2"] == list(running(team, host).values())
     assert not held(team, host)
     assert ([], 0) == (load.failures, load.failed_reads)
