@@ -121,7 +121,7 @@ def _unlike_lists(before: list[Json], after: list[Json], where: str) -> Iterator
     left = dict(enumerate(after))
     odd = []
     for number, value in enumerate(before):
-        near = sorted(left, key=lambda at, number=number: at != number)
+        near = sorted(left, key=number.__ne__)  # what is at the same place first
         same = next((at for at in near if next(_unlike(value, left[at], ""), None) is None), None)
         if same is None:
             odd.append(number)
