@@ -63,6 +63,9 @@ KEEP_LOGS = timedelta(hours=24)
 
 TOLD_EVERY = 0.5
 
+ENDED = 143
+"""The exit code of one that was told to end, as a shell has it for SIGTERM."""
+
 
 class Keeper:
     """The service: one loop that ships, and a thread for the base that is due."""
@@ -321,8 +324,11 @@ def main() -> int:
     fetching.arguments(commands.add_parser("fetch"))
     options = parser.parse_args()
 
+    told_to_end = threading.Event()
+
     def ended(*_: object) -> None:
-        raise SystemExit(143)
+        told_to_end.set()
+        raise SystemExit(ENDED)
 
     signal.signal(signal.SIGTERM, ended)
     try:
@@ -337,6 +343,8 @@ def main() -> int:
         else:
             print(STATE.read_text("utf-8") if STATE.exists() else "{}", end="")
     except (OpsError, OSError) as error:
+        if told_to_end.is_set():  # age, asked in between, makes an error of its own of it
+            return ENDED
         said = in_words(error)
         print(said.message, file=sys.stderr, flush=True)
         return said.code
