@@ -5,11 +5,13 @@ MySQL is a double; the real one is beside it in tests/e2e/test_backups.py.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -528,6 +530,25 @@ def test_one_that_was_killed_keeps_nobody_out(
     assert run(monkeypatch, "take", "base") == 0
     assert len(bases(place)) == 1
     assert sorted(path.name for path in donor.spool.iterdir()) == ["lock"]
+
+
+def test_being_told_to_end_counts_also_where_it_was_taken_for_an_error(
+    place: Vault,
+    donor: FakeDonor,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert place
+    assert donor
+
+    def take(*_: object) -> None:
+        with suppress(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+        raise OpsError("age cannot encrypt", "look")
+
+    monkeypatch.setattr(keeper, "take", take)
+    assert run(monkeypatch, "take", "base") == 143
+    assert "age cannot encrypt" not in capsys.readouterr().err
 
 
 SCRIPT = """
