@@ -35,7 +35,7 @@
   `tarball`, `vault` (the place in S3), `manifest` (what a backup says of itself), `donor` (MySQL as
   it is asked), `base` (a copy of it), `dump` (it as
   SQL), `shipping` (its logs), `fetching` (a backup unpacked);
-  `keeper` is its main program. `accounts`: the users of MySQL.
+  `keeper` is its main program. `accounts`: the users of MySQL; `revisions`: of its schemas.
 - `rotation`: in which order a secret is replaced, and what is left of one that was cut off.
 - Engines, which do the work: `environment` and `embedded`, `compose`; `engines` chooses one.
 - `smoke` proves a server. `load` (clients that ask all at once) and `throughput` (what of) measure
@@ -55,8 +55,8 @@
 - A database brought back: `homes` (where it is to be), `scratch` (a MySQL on restored data that
   nobody else reaches), `artifacts` (what it needs in S3), `restore`; `reading` (an MLflow on it),
   `evidence` (what a drill leaves), `drill`; `backups` orders, lists and verifies.
-- A newer version: `revisions` (of the live database), `rehearsal` (on a restored copy), `way_back`
-  (a moment to come back to); `upgrade` is what the task calls.
+- A newer version: `rehearsal` (on a restored copy), `way_back` (a moment to come back to);
+  `upgrade` is what the task calls.
 - A host on EC2: `ec2_images` and `ec2_place` (what it is started from, and where), `ec2_part` (what
   its parts have in common), `ec2_role`, `ec2_key`, `ec2_firewall`, `ec2_volume`, `ec2_instance`,
   `ec2_address`; `ec2_host` puts them in order; `prices`; `provision` makes one, `ec2_hosts` lists

@@ -17,6 +17,7 @@ from ops import (
     images,
     readiness,
     release,
+    revisions,
     rollout,
     rotation,
     secret_files,
@@ -318,9 +319,16 @@ def target(site: Site, facts: Facts, to: str) -> Release:
             f"deploy what it was made of, with today's secrets: git checkout {old.commit or '…'}, "
             "then invoke deploy",
         )
-    if old.schema != facts.live.schema:
+    current = facts.live.schema
+    if old.schema != current and "db" in facts.live.services:
+        # One that was restored since, perhaps.
+        inside = site.compose(facts.live, "exec", "--no-TTY", "db")
+        root = secret_files.root_password(site.settings)
+        current = revisions.revisions(site.host, inside, root)["schema"]
+    if old.schema != current:
         raise refusal(
-            f"release {old.id} needs schema {old.schema}, the database is at {facts.live.schema}",
-            "restore the backup made before the migration instead",
+            f"release {old.id} needs schema {old.schema}, the database is at {current}",
+            "bring the data back that it knows, and then roll back; which, and what is lost: "
+            f"invoke restore --host {site.host.name}, invoke list-backups",
         )
     return old

@@ -54,8 +54,11 @@ class Home(Protocol):
     def credentials(self) -> str:
         """Return the credentials file with which a container there reaches S3."""
 
-    def take(self, volume: str) -> bool:
-        """Make a volume the database; return whether a server runs on it then."""
+    def take(self, volume: str, revision: str) -> bool:
+        """Make a volume the database; return whether a server runs on it then.
+
+        None is started that needs another revision of the schema.
+        """
 
 
 class LocalHome:
@@ -113,7 +116,7 @@ class LocalHome:
             self.settings.s3_region
         )
 
-    def take(self, volume: str) -> bool:
+    def take(self, volume: str, revision: str) -> bool:  # noqa: ARG002 - what serves next fits it
         """Make a volume the database; return whether a server runs on it then."""
         self.settings = Settings.load()  # a restore makes the secrets that were missing
         file = stack.folder(self.settings) / compose.VOLUME
@@ -214,22 +217,23 @@ class SiteHome:
         """Return the credentials file with which a container there reaches S3."""
         return secret_files.s3_credentials(self.site.settings)
 
-    def take(self, volume: str) -> bool:
+    def take(self, volume: str, revision: str) -> bool:
         """Make a volume the database; return whether a server runs on it then."""
         before = self.volume()
         if self.live is None:
             self.site.set_volume(volume)
             return False
+        fits = revision in ("", self.live.schema)
         try:
             self._stop()
             self.site.set_volume(volume)
-            self._start()
+            self._start(serve=fits)
         except BaseException:
             self.site.set_volume(before)
             self._stop()
             self._start()
             raise
-        return True
+        return fits
 
     def _stop(self) -> None:
         assert self.live is not None
@@ -237,13 +241,14 @@ class SiteHome:
         words = self.site.compose(self.live, "rm", "--stop", "--force", *gone)
         self.site.host.check(words, LOOK_AT_HOST, deadline=600)
 
-    def _start(self) -> None:
+    def _start(self, *, serve: bool = True) -> None:
         assert self.live is not None
         switch = Switch(self.site, self.site.facts(), self.live, self.live)
         switch.start_database()
         if "backup" in self.live.services:
             switch.start_backups()
-        switch.up("--wait", "--wait-timeout=300", "web")
+        if serve:
+            switch.up("--wait", "--wait-timeout=300", "web")
 
 
 @contextmanager

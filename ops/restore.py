@@ -73,6 +73,8 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
         made.check_room()
         secure(target)
         serving = put_in_place(made, target, key)
+        # It is up without its server where an earlier release's is the one that fits.
+        next_task = "rollback" if target.runs("db") else "deploy" if hosts else "up"
     if kept:
         forget = f"when you are sure: docker volume rm {before}"
         console.say(f"kept, in case: the volume {before}; {forget}")
@@ -81,7 +83,7 @@ def restore(asked: Asked, hosts: str, *, confirm: str) -> None:
     else:
         where = f" --host {hosts}" if hosts else ""
         console.say("the database is back; now start the server on it:")
-        console.result(f"invoke {'deploy' if hosts else 'up'}{where}")
+        console.result(f"invoke {next_task}{where}")
 
 
 def put_in_place(made: Scratch, target: Home, key: Key) -> bool:
@@ -90,7 +92,7 @@ def put_in_place(made: Scratch, target: Home, key: Key) -> bool:
     with made.volumes(live=target.volume):
         bring(made, key, image, credentials)
         with console.progress("putting it in place"):
-            return target.take(made.volume)
+            return target.take(made.volume, made.revision)
 
 
 def bring(made: Scratch, key: Key, image: str, credentials: str) -> Fetched:
@@ -112,6 +114,7 @@ def bring(made: Scratch, key: Key, image: str, credentials: str) -> Fetched:
             console.say(f"repeated {fetched.transactions:,} changes, the last of {fetched.last}")
         for each in artifacts.report(artifacts.look(made, made.settings)):
             console.say(each)
+        made.read_revision()
     return fetched
 
 

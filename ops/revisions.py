@@ -1,11 +1,14 @@
-"""At which revisions the schemas of the live database are, as its own root sees them."""
+"""At which revisions the schemas of a database are, as its own root sees them.
 
-from collections.abc import Mapping
+`inside` is how a command in MySQL's container begins.
+"""
+
+from collections.abc import Mapping, Sequence
 
 from ops import accounts
 from ops.errors import OpsError
-from ops.homes import Home
-from ops.settings import Settings
+from ops.hosts import Host
+from ops.values import Secret
 
 __all__ = ["asked", "interrupted", "revisions"]
 
@@ -25,14 +28,14 @@ TABLES = (
 )
 
 
-def revisions(target: Home, settings: Settings) -> dict[str, str]:
+def revisions(host: Host, inside: Sequence[str], root: Secret) -> dict[str, str]:
     """Return the revision of each schema that is there, by its name."""
-    there = asked(target, settings, TABLES)
+    there = asked(host, inside, root, TABLES)
     found = {
         name: revision
         for table, name in SCHEMAS.items()
         if table in there
-        for revision in asked(target, settings, f"SELECT version_num FROM {table}")  # noqa: S608
+        for revision in asked(host, inside, root, f"SELECT version_num FROM {table}")  # noqa: S608
     }
     if "schema" not in found:
         raise OpsError(
@@ -41,13 +44,11 @@ def revisions(target: Home, settings: Settings) -> dict[str, str]:
     return found
 
 
-def interrupted(target: Home, settings: Settings) -> bool:
+def interrupted(host: Host, inside: Sequence[str], root: Secret) -> bool:
     """Say whether a migration was begun and not finished."""
-    return any(name.endswith(JOURNAL) for name in asked(target, settings, TABLES))
+    return any(name.endswith(JOURNAL) for name in asked(host, inside, root, TABLES))
 
 
-def asked(target: Home, settings: Settings, question: str) -> list[str]:
-    """Return the lines with which the live MySQL answers."""
-    root = settings.mysql_root_password
-    assert root is not None
-    return accounts.as_root(target.host, target.inside("db"), root, question).splitlines()
+def asked(host: Host, inside: Sequence[str], root: Secret, question: str) -> list[str]:
+    """Return the lines with which MySQL answers."""
+    return accounts.as_root(host, inside, root, question).splitlines()

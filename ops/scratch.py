@@ -105,6 +105,7 @@ class Scratch:
         now = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}".lower()
         self.volume = f"{self.stack}_db-{now}"
         self.logs = f"{self.volume}{LOGS}"
+        self.revision = ""
         self.container, self.reader = f"{self.volume}-mysql", f"{self.volume}-web"
 
     @property
@@ -333,6 +334,12 @@ class Scratch:
         )
         with console.progress("repeating what the logs say"):
             self.inside("bash", "-o", "pipefail", "-c", script, deadline=REPLAY_SECONDS)
+
+    def read_revision(self) -> None:
+        """Keep the revision of MLflow's schema that the data has come to, if there is one."""
+        table = "table_schema = 'mlflow' AND table_name = 'alembic_version'"
+        if self.sql(f"SELECT 1 FROM information_schema.tables WHERE {table}"):  # noqa: S608
+            [[self.revision]] = self.sql("SELECT version_num FROM mlflow.alembic_version")
 
     def executed(self) -> str:
         """Return the transactions it has, as a set of GTIDs."""

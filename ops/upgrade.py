@@ -14,6 +14,8 @@ from ops import (
     manifest,
     rehearsal,
     restore,
+    revisions,
+    secret_files,
     server,
     stack,
     vault,
@@ -24,7 +26,6 @@ from ops.errors import from_output, refusal
 from ops.homes import Home, home
 from ops.hosts import Host
 from ops.rehearsal import Rehearsal
-from ops.revisions import asked, revisions
 from ops.scratch import UPGRADE, Scratch, Way
 from ops.settings import Settings
 from ops.way_back import WayBack, take_back
@@ -133,9 +134,10 @@ def planned(target: Home, settings: Settings) -> Plan:
     name = target.server_image()
     new = target.host.check(("docker", "image", "inspect", "--format", "{{.Id}}", name), LOOK)
     version = python(target.host, now[0], "-c", VERSION)
-    current = [f"{schema}={revision}" for schema, revision in revisions(target, settings).items()]
+    there = target.host, target.inside("db"), secret_files.root_password(settings)
+    current = [f"{name}={revision}" for name, revision in revisions.revisions(*there).items()]
     told = json.loads(python(target.host, name, "-I", "/opt/migration.py", "--plan", *current))
-    [mysql] = asked(target, settings, "SELECT VERSION()")
+    [mysql] = revisions.asked(*there, "SELECT VERSION()")
     return Plan(
         now=now[0],
         new=new.strip(),

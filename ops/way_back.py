@@ -4,16 +4,17 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from ops import console, hold, protection, restore, vault
+from ops import console, hold, protection, restore, revisions, secret_files, vault
 from ops.age_keys import Key
 from ops.errors import OpsError
 from ops.homes import Home, SiteHome, home
+from ops.hosts import Host
 from ops.restore import Asked
-from ops.revisions import asked, interrupted, revisions
 from ops.scratch import Scratch
 from ops.settings import Settings
 from ops.site import LOOK_AT_HOST
 from ops.switch import Switch, recover
+from ops.values import Secret
 
 __all__ = ["WayBack", "take_back"]
 
@@ -31,9 +32,10 @@ class WayBack:
     def mark(self) -> dict[str, Any]:
         """Return what there is to know for the way back; nobody writes any more."""
         with home(self.settings, self.hosts) as target:
-            [now] = asked(target, self.settings, "SELECT UTC_TIMESTAMP(6)")
+            there = database(target, self.settings)
+            [now] = revisions.asked(*there, "SELECT UTC_TIMESTAMP(6)")
             before = datetime.fromisoformat(now).replace(tzinfo=UTC)
-            noted = {"before": before.isoformat(), "revisions": revisions(target, self.settings)}
+            noted = {"before": before.isoformat(), "revisions": revisions.revisions(*there)}
             await_stored(target, before)
         return noted
 
@@ -104,4 +106,13 @@ def touched(target: Home, settings: Settings, noted: dict[str, Any]) -> bool:
     """Say whether the database is another one than before, as far as its schemas go."""
     if "before" not in noted:  # the migration begins after that is noted
         return False
-    return interrupted(target, settings) or revisions(target, settings) != noted["revisions"]
+    there = database(target, settings)
+    try:
+        return revisions.interrupted(*there) or revisions.revisions(*there) != noted["revisions"]
+    except OpsError:  # a MySQL that says nothing, or of no schema
+        return True
+
+
+def database(target: Home, settings: Settings) -> tuple[Host, tuple[str, ...], Secret]:
+    """Return the live MySQL as `revisions` asks it."""
+    return target.host, target.inside("db"), secret_files.root_password(settings)

@@ -10,10 +10,12 @@ import pytest
 
 from ops import deploys, release, stack
 from ops.errors import OpsError
+from ops.hosts import Result
 from ops.release import Release
 from ops.rollout import Move
 from ops.settings import Settings
 from ops.site import Facts, Site
+from ops.values import Secret
 from tests.conftest import SIZE, FakeHost, a_container, a_release, leave_rotation
 
 IDS = [f"2026112{day}T000000Z" for day in range(1, 5)]
@@ -85,8 +87,32 @@ def test_after_a_restore_a_release_that_knows_only_the_old_volume_is_refused(
 def test_a_release_of_another_schema_is_refused_with_both_revisions(settings: Settings) -> None:
     facts = history(IDS[3])
     facts.releases[IDS[2]] = replace(facts.releases[IDS[2]], schema="older")
-    with pytest.raises(OpsError, match="needs schema older, the database is at a"):
-        deploys.target(site(settings), facts, "")
+    for revision in ("a", "b"):
+        with pytest.raises(OpsError, match=f"needs schema older, the database is at {revision}"):
+            deploys.target(at_revision(settings, revision), facts, "")
+
+
+def test_a_release_of_another_schema_fits_data_that_was_restored_for_it(
+    settings: Settings,
+) -> None:
+    facts = history(IDS[3])
+    facts.releases[IDS[2]] = replace(facts.releases[IDS[2]], schema="older")
+
+    assert IDS[2] == deploys.target(at_revision(settings, "older"), facts, "").id
+
+
+def at_revision(settings: Settings, revision: str) -> Site:
+    """Return a host whose database is at a revision of the schema."""
+
+    class Host(FakeHost):
+        def run(self, words: Any, **more: Any) -> Result:
+            question = more.get("stdin", b"").decode()
+            if "information_schema" in question:
+                return Result(0, "mlflow.alembic_version\n", "")
+            return Result(0, f"{revision}\n", "") if question else super().run(words, **more)
+
+    given = replace(settings, mysql_root_password=Secret("of-the-root-1"))
+    return Site(Host({"cat": ""}), given)
 
 
 def well(live: Release) -> Facts:

@@ -91,7 +91,7 @@ def test_another_volume_becomes_the_database_once_nothing_has_the_first_one(
     running(*ALL)
     home = LocalHome(guarded)
     assert home.volume() == FIRST
-    assert home.take(RESTORED)
+    assert home.take(RESTORED, "a")
 
     assert home.volume() == RESTORED
     assert starts.on == [RESTORED]
@@ -107,7 +107,7 @@ def test_where_nothing_runs_the_volume_is_named_and_nothing_is_started(
     running()
     home = LocalHome(guarded)
 
-    assert not home.take(RESTORED)
+    assert not home.take(RESTORED, "a")
     assert home.volume() == RESTORED
     assert not starts.on
     assert not local.lines
@@ -121,7 +121,7 @@ def test_a_volume_that_mysql_does_not_take_is_taken_back(
     starts.fails_on = RESTORED
     home = LocalHome(guarded)
     with pytest.raises(OpsError, match="boom"):
-        home.take(RESTORED)
+        home.take(RESTORED, "a")
 
     assert home.volume() == FIRST
     assert starts.on == [RESTORED, FIRST]
@@ -138,7 +138,7 @@ def test_ctrl_c_while_the_old_one_stops_has_it_started_again(
     home = LocalHome(guarded)
     monkeypatch.setattr(home, "_stop", once_interrupted(home._stop))
     with pytest.raises(KeyboardInterrupt):
-        home.take(RESTORED)
+        home.take(RESTORED, "a")
 
     assert home.volume() == FIRST
     assert starts.on == [FIRST]
@@ -163,7 +163,7 @@ def test_secrets_that_a_restore_made_meanwhile_are_used(
 ) -> None:
     running(*ALL)
     home = LocalHome(replace(guarded, backup_password=None))
-    home.take(RESTORED)
+    home.take(RESTORED, "a")
 
     assert home.settings.backup_password is not None
 
@@ -253,7 +253,7 @@ def test_nothing_runs_where_no_release_is_live(
     home = SiteHome(Site(remote, guarded))
 
     assert not home.runs("db")
-    assert not home.take(RESTORED)
+    assert not home.take(RESTORED, "a")
     assert home.volume() == RESTORED
     assert not remote.did()
 
@@ -263,7 +263,7 @@ def test_on_a_host_all_is_stopped_the_volume_named_and_all_started(
 ) -> None:
     home = SiteHome(Site(remote, guarded))
     assert home.volume() == FIRST
-    assert home.take(RESTORED)
+    assert home.take(RESTORED, "a")
 
     assert home.volume() == RESTORED
     assert remote.did() == [
@@ -275,13 +275,23 @@ def test_on_a_host_all_is_stopped_the_volume_named_and_all_started(
     ]
 
 
+def test_on_a_host_no_server_is_started_on_data_that_it_does_not_fit(
+    guarded: Settings, remote: Remote
+) -> None:
+    home = SiteHome(Site(remote, guarded))
+    assert not home.take(RESTORED, "of-another-release")
+
+    assert home.volume() == RESTORED
+    assert remote.did()[-1] == "up --detach --no-deps --wait --wait-timeout=300 dump backup"
+
+
 def test_on_a_host_a_volume_that_mysql_does_not_take_is_taken_back(
     guarded: Settings, remote: Remote
 ) -> None:
     home = SiteHome(Site(remote, guarded))
     remote.fails_on = RESTORED
     with pytest.raises(OpsError, match="boom"):
-        home.take(RESTORED)
+        home.take(RESTORED, "a")
 
     assert home.volume() == FIRST
     assert remote.did()[:2] == ["rm --stop --force backup dump web db"] * 2
@@ -294,7 +304,7 @@ def test_on_a_host_ctrl_c_while_the_old_one_stops_has_it_started_again(
     home = SiteHome(Site(remote, guarded))
     monkeypatch.setattr(home, "_stop", once_interrupted(home._stop))
     with pytest.raises(KeyboardInterrupt):
-        home.take(RESTORED)
+        home.take(RESTORED, "a")
 
     assert home.volume() == FIRST
     assert remote.did()[0] == "rm --stop --force backup dump web db"
@@ -305,7 +315,7 @@ def test_a_stack_without_a_backup_service_gets_none(
     guarded: Settings, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lives(monkeypatch, files={stack.BASE: "1"})
-    SiteHome(Site(remote, guarded)).take(RESTORED)
+    SiteHome(Site(remote, guarded)).take(RESTORED, "a")
 
     assert remote.did()[0] == "rm --stop --force web db"
     assert "backup" not in " ".join(remote.did())
@@ -395,7 +405,7 @@ def test_the_file_that_names_the_volume_is_its_owner_s_alone(
     guarded: Settings, running: Callable[..., None]
 ) -> None:
     running()
-    LocalHome(guarded).take(RESTORED)
+    LocalHome(guarded).take(RESTORED, "a")
     file: Path = stack.folder(guarded) / compose.VOLUME
 
     assert file.stat().st_mode & 0o777 == 0o600

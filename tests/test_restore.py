@@ -354,6 +354,15 @@ def test_on_a_bare_host_nothing_is_kept_and_the_next_step_is_named(
     assert not host.ran("live-")
 
 
+def test_data_of_an_earlier_release_has_that_one_named_as_the_next_step(
+    home_of: FakeHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home_of.starts = False
+    restore.restore(Asked(), "a.example", confirm=STACK)
+
+    assert "invoke rollback --host a.example\n" == capsys.readouterr().out
+
+
 def test_the_first_thing_is_to_remove_what_a_killed_one_left(
     home_of: FakeHome, host: Docker
 ) -> None:
@@ -573,7 +582,7 @@ def test_what_is_not_the_state_that_was_meant_is_not_put_in_place(
 def test_a_volume_that_became_the_database_is_not_removed_though_the_rest_failed(
     home_of: FakeHome, host: Docker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(volume: str) -> bool:
+    def half(volume: str, _: str) -> bool:
         home_of.live = volume
         raise OpsError("the disk is full, and the old volume cannot be named", "make room")
 

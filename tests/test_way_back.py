@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops import hold, protection, restore, vault, way_back
+from ops import hold, protection, restore, revisions, vault, way_back
 from ops.age_keys import parse
 from ops.errors import OpsError
 from ops.homes import SiteHome
@@ -66,9 +66,9 @@ class World:
             yield self.home
 
         patch.setattr(way_back, "home", found)
-        patch.setattr(way_back, "asked", lambda *_: ["2026-11-30 08:00:00.123456"])
-        patch.setattr(way_back, "revisions", lambda *_: self.revisions)
-        patch.setattr(way_back, "interrupted", lambda *_: self.interrupted)
+        patch.setattr(revisions, "asked", lambda *_: ["2026-11-30 08:00:00.123456"])
+        patch.setattr(revisions, "revisions", lambda *_: self.revisions)
+        patch.setattr(revisions, "interrupted", lambda *_: self.interrupted)
         patch.setattr(way_back, "recover", lambda *_: self.done.append("recover"))
         patch.setattr(Site, "facts", lambda _: facts)
         patch.setattr(vault, "reach", lambda _: "place")
@@ -167,12 +167,24 @@ def test_a_migration_that_goes_on_by_itself_is_ended_before_anything_is_looked_a
         assert "docker rm --force --volumes abc" in world.host.lines
         return {"schema": "aaa1"}
 
-    monkeypatch.setattr(way_back, "revisions", look)
+    monkeypatch.setattr(revisions, "revisions", look)
     assert world.take_back()
     assert "docker rm --force --volumes abc" in world.host.lines
     world.host.lines.clear()
     world.way.go({"before": BEFORE})
     assert "docker rm --force --volumes abc" in world.host.lines
+
+
+def test_a_database_that_does_not_answer_is_brought_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object) -> bool:
+        raise OpsError("MySQL does not answer", "look")
+
+    world.noted = NOTED
+    monkeypatch.setattr(revisions, "interrupted", down)
+    assert world.take_back()
+    assert "put in place" in world.done
 
 
 def test_writes_go_on_waiting_where_it_cannot_be_brought_back(

@@ -253,3 +253,18 @@ def test_a_team_logs_on_through_an_upgrade(
     assert "alice" in team.invoke("list-users", "--host", there(team)).stdout
     assert "" == left(team, host)
     assert "nothing to rehearse" in upgrade(team).stderr
+
+    # --- And back, with the data that the older one knows ---
+    refused = team.invoke("rollback", "--host", there(team), expect=2).stderr
+    assert "needs schema" in refused
+    assert "invoke restore" in refused
+    backup = done.stderr.split()[-1]
+    back = team.invoke(
+        *("restore", "--host", there(team), "--id", backup, "--confirm", team.name), timeout=900
+    )
+    assert "lost: " in back.stderr
+    assert f"invoke rollback --host {there(team)}\n" == back.stdout
+    team.invoke("rollback", "--host", there(team), timeout=900)
+    assert [OLDER] == list(running(team, host).values())
+    logged.verify()
+    team.invoke("smoke", "--host", there(team))
