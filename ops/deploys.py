@@ -68,7 +68,9 @@ def bring(hosts: str, *, migrate: bool = False, way_back: WayBack | None = None)
             return
         show_plan(move.release, facts)
         check_schema(settings, move, facts)
-        move = replace(move, way_back=way_back)
+        if way_back is not None:
+            named = replace(move.release, what="upgrade")
+            move = replace(move, release=named, way_back=way_back)
         finish(settings, [Site(site.host, settings) for site in found], move)
 
 

@@ -401,6 +401,7 @@ EVERY_OTHER_DAY = (
         "test_prepare.py",
         "test_public_ca.py",
         "test_rotation_here.py",
+        "test_small_host.py",
         "test_transfers.py",
         "test_upgrade.py",
     ),

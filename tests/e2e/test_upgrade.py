@@ -253,6 +253,7 @@ def test_a_team_logs_on_through_an_upgrade(
     assert "alice" in team.invoke("list-users", "--host", there(team)).stdout
     assert "" == left(team, host)
     assert "nothing to rehearse" in upgrade(team).stderr
+    assert "upgrade" in team.invoke("releases", "--host", there(team)).stdout
 
     # --- And back, with the data that the older one knows ---
     refused = team.invoke("rollback", "--host", there(team), expect=2).stderr
