@@ -40,7 +40,7 @@ ON_BUCKETS = {
     "PutBucketPolicy": "s3:PutBucketPolicy",
 }
 
-READERS = ("list-backups", "verify", "restore", "drill")
+READERS = ("list-backups", "verify", "restore", "drill", "upgrade")
 """The tasks that read backups from the machine of a person."""
 
 # An upload that brings a lock of its own needs both:
@@ -287,7 +287,9 @@ CALLS: dict[str, Call] = {
         },
     ),
     # Of artifacts that are missing. create-bucket asks it of S3-compatible servers only.
-    "ListObjectVersions": Call(("restore", "drill"), {scopes.BUCKETS: ("s3:ListBucketVersions",)}),
+    "ListObjectVersions": Call(
+        ("restore", "drill", "upgrade"), {scopes.BUCKETS: ("s3:ListBucketVersions",)}
+    ),
 }
 """By API operation, and what Docker asks of ECR by itself; what needs no permission has none.
 

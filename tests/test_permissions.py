@@ -337,7 +337,10 @@ def verify(stage: Stage) -> None:
 
 
 def restored(stage: Stage) -> None:
-    """What a restore asks for from a person's machine; the backup itself is fetched by the host."""
+    """What a restore asks for from a person's machine, and an upgrade, which makes one.
+
+    The backup itself is fetched by the host.
+    """
     found = with_backups(stage)
     place, now = vault.reach(found.settings), datetime.now(UTC)
     assert found.made == restore.choose(place, restore.Asked(identity=found.made.id)).backup
@@ -377,6 +380,7 @@ OF_BACKUPS: dict[str, Callable[[Stage], None]] = {
     "list-backups": list_backups,
     "verify": verify,
     "restore": restored,
+    "upgrade": restored,
     "drill": drilled,
 }
 
