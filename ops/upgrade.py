@@ -118,7 +118,7 @@ def require_own_database(settings: Settings) -> None:
     if not settings.backups_destination:
         raise refusal(
             "an upgrade begins with a backup, and BACKUPS_DESTINATION is not set",
-            "set up backups (docs/backups.md), deploy, then upgrade",
+            "set up backups (docs/backups.md) for what runs now, then upgrade",
         )
 
 
