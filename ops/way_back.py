@@ -76,9 +76,10 @@ def bring_back(target: Home, settings: Settings, key: Key, before: str) -> None:
     """Restore what was there at a moment, and make that the database."""
     console.say(f"bringing the database back to {before}")
     way = restore.choose(vault.reach(settings), Asked(at=before))
-    made = Scratch(target.host, settings, way)
-    made.sweep(target.volume())
+    made, replaced = Scratch(target.host, settings, way), target.volume()
+    made.sweep(replaced)
     restore.put_in_place(made, target, key)
+    console.say(f"kept, in case: the volume {replaced}; if it is not needed: docker volume rm")
 
 
 def take_back(target: Home, settings: Settings, key: Key) -> bool:

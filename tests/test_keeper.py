@@ -541,11 +541,14 @@ def test_being_told_to_end_counts_also_where_it_was_taken_for_an_error(
     assert place
     assert donor
 
+    handlers: dict[int, Callable[[], None]] = {}
+
     def take(*_: object) -> None:
         with suppress(SystemExit):
-            signal.raise_signal(signal.SIGTERM)
+            handlers[signal.SIGTERM]()
         raise OpsError("age cannot encrypt", "look")
 
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     monkeypatch.setattr(keeper, "take", take)
     assert run(monkeypatch, "take", "base") == 143
     assert "age cannot encrypt" not in capsys.readouterr().err

@@ -112,14 +112,19 @@ def sql(project: Project, host: lab.Host, text: str) -> str:
 
 
 def left(project: Project, host: lab.Host) -> str:
-    """Return what there is of rehearsals and of restores."""
-    found = [
-        on(host, *ls, "--quiet", "--filter", f"label=mlflow-compose.{purpose}={project.name}")
-        for ls in (("docker", "ps", "--all"), ("docker", "volume", "ls"))
-        for purpose in ("upgrade", "restore")
-    ]
-    live = on(host, "cat", f"/home/{host.user}/{project.name}/database.env")
-    return "".join(each for each in found if each and each not in live)
+    """Return what there is of rehearsals, and of restores but for volumes, which are kept."""
+    label = "--filter=label=mlflow-compose.{}=" + project.name
+    containers, volumes = (
+        ("docker", "ps", "--all", "--quiet"),
+        ("docker", "volume", "ls", "--quiet"),
+    )
+    return "".join(
+        (
+            on(host, *containers, label.format("upgrade")),
+            on(host, *containers, label.format("restore")),
+            on(host, *volumes, label.format("upgrade")),
+        )
+    )
 
 
 def migrating(project: Project, host: lab.Host) -> bool:
@@ -186,6 +191,7 @@ def test_a_migration_that_is_killed_is_taken_back_and_no_write_is_lost(
 
     assert 1 == order.returncode, said
     assert "going back" in said
+    assert f"kept, in case: the volume {team.name}_db" in said
     assert "error: " in said
     assert [OLDER] == list(running(team, host).values())
     assert not migrating(team, host)
