@@ -458,7 +458,7 @@ def test_a_dump_is_due_on_the_seventh_day() -> None:
 def run(monkeypatch: pytest.MonkeyPatch, *words: str, **more: Any) -> int:
     monkeypatch.setattr("sys.argv", ["keeper", *words])
     monkeypatch.setattr(Settings, "load", classmethod(lambda *_: more.get("settings", PLACE)))
-    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("signal.signal", more.get("handle", lambda *_: None))
     return keeper.main()
 
 
@@ -548,9 +548,8 @@ def test_being_told_to_end_counts_also_where_it_was_taken_for_an_error(
             handlers[signal.SIGTERM]()
         raise OpsError("age cannot encrypt", "look")
 
-    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     monkeypatch.setattr(keeper, "take", take)
-    assert run(monkeypatch, "take", "base") == 143
+    assert run(monkeypatch, "take", "base", handle=handlers.__setitem__) == 143
     assert "age cannot encrypt" not in capsys.readouterr().err
 
 
